@@ -1,0 +1,1 @@
+"""Shared by the three services: wire, NBD, disks, errors, logs, metrics."""

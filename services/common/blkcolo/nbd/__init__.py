@@ -1,0 +1,1 @@
+"""The NBD front end: a sans-IO protocol core and its asyncio edge."""

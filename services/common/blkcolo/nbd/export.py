@@ -1,0 +1,114 @@
+"""What a disk must offer to be served over NBD.
+
+The server calls an export from the event loop's thread, one call at a time, in the
+order in which requests arrive; so exports need no locks, and the order of calls is
+the order of writes. A call either finishes before it returns (returns None) or
+returns a Future; the server replies when that is done and goes on with other
+requests meanwhile. Data views are valid only during the call.
+
+Every failure is an OSError; the server puts its errno on the wire (EPERM, EIO,
+ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, ESHUTDOWN; anything else becomes EIO).
+Bounds and read-only are checked by the server before an export is called.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Allocation(enum.IntFlag):
+    """State flags of the base:allocation metadata context (NBD proto.md)."""
+
+    DATA = 0
+    HOLE = 1
+    ZERO = 2
+
+
+class AllocationExtent(NamedTuple):
+    """A length in bytes and what is known of it."""
+
+    length: int
+    flags: Allocation
+
+
+class Export(Protocol):
+    """One disk under one name.
+
+    Attributes are fixed for the life of the export, except `read_only` and
+    `size`, which hold for connections that negotiate after the change.
+    """
+
+    @property
+    def name(self) -> str:
+        """The export's name."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """A sentence for people (NBD_INFO_DESCRIPTION)."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The size in bytes, of any alignment."""
+        ...
+
+    @property
+    def read_only(self) -> bool:
+        """True if writes are refused with EPERM."""
+        ...
+
+    def writable_now(self) -> asyncio.Future[None] | None:
+        """Flow control: None to go on, or a Future that ends when writes may.
+
+        The server asks before it hands over a write, zero or trim, and stops
+        reading from the connection until the Future is done. So memory stays
+        bounded however slow the other side is.
+        """
+        ...
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Fills `target` from byte `offset`."""
+        ...
+
+    def write(
+        self, offset: int, data: memoryview, *, fua: bool
+    ) -> asyncio.Future[None] | None:
+        """Writes `data` at byte `offset`; with `fua`, durable when done."""
+        ...
+
+    def zero(
+        self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool
+    ) -> asyncio.Future[None] | None:
+        """Makes the extent read as zeros, of any length up to the size.
+
+        Args:
+            offset: first byte.
+            length: number of bytes.
+            may_trim: freeing the space is allowed (no NBD_CMD_FLAG_NO_HOLE).
+            fast: fail with ENOTSUP if it is no faster than writing.
+            fua: durable when done.
+        """
+        ...
+
+    def trim(
+        self, offset: int, length: int, *, fua: bool
+    ) -> asyncio.Future[None] | None:
+        """Frees the extent; it reads as zeros afterwards."""
+        ...
+
+    def flush(self) -> asyncio.Future[None] | None:
+        """Makes every write that was answered before durable."""
+        ...
+
+    def allocation(self, offset: int, length: int) -> list[AllocationExtent]:
+        """Describes the extent, from `offset`; lengths sum to `length` at most.
+
+        At least one extent, each longer than 0; the last may end early or late
+        (the server cuts).
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Generated from proto/blkcolo/v1 by proto/generate.sh."""

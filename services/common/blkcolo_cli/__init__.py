@@ -1,0 +1,1 @@
+"""The blkcolo command."""

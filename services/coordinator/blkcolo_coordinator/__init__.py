@@ -1,0 +1,1 @@
+"""The coordinator: decides when to checkpoint and who is who."""

@@ -1,0 +1,1 @@
+"""The primary: serves the VM disk over NBD and forwards its writes."""

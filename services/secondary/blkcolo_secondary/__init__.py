@@ -1,0 +1,1 @@
+"""The secondary: the second disk and its Disk Buffer."""
