@@ -77,6 +77,8 @@ class _ReplicaStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplicaS
     """The Disk Buffer is being flushed into the disk."""
     REPLICA_STATE_FAILED_OVER: _ReplicaState.ValueType  # 6
     """An ordinary writable disk ("unprotected mode")."""
+    REPLICA_STATE_ROLLING_BACK: _ReplicaState.ValueType  # 7
+    """The disk is being taken back to the committed checkpoint."""
 
 class ReplicaState(_ReplicaState, metaclass=_ReplicaStateEnumTypeWrapper):
     """What the secondary does for a group."""
@@ -95,6 +97,8 @@ REPLICA_STATE_FAILING_OVER: ReplicaState.ValueType  # 5
 """The Disk Buffer is being flushed into the disk."""
 REPLICA_STATE_FAILED_OVER: ReplicaState.ValueType  # 6
 """An ordinary writable disk ("unprotected mode")."""
+REPLICA_STATE_ROLLING_BACK: ReplicaState.ValueType  # 7
+"""The disk is being taken back to the committed checkpoint."""
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
 
 class _GroupState:

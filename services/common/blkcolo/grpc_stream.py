@@ -1,0 +1,171 @@
+"""WriteForward messages to protobuf and back; the only place that knows both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from blkcolo.errors import Invalid, Reason
+from blkcolo.grpc_errors import failure_from, failure_message
+from blkcolo.stream import (
+    Ack,
+    Barrier,
+    Batch,
+    Flush,
+    Hello,
+    Mismatch,
+    Request,
+    Response,
+    StreamFailure,
+    Verify,
+    VerifyExtent,
+    VolumeId,
+    Welcome,
+)
+from blkcolo.v1 import stream_pb2 as pb
+from blkcolo.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def encode_request(seq: int, message: Request) -> pb.WriteForwardRequest:
+    """Encodes what the primary sends."""
+    match message:
+        case Batch():
+            batch = pb.Batch(
+                epoch=message.epoch,
+                kinds=cast("list[pb.RecordKind.ValueType]", message.kinds),
+                volumes=message.volumes,
+                offsets=message.offsets,
+                lengths=message.lengths,
+                checksums=message.checksums,
+                payload=message.payload,
+            )
+            return pb.WriteForwardRequest(seq=seq, batch=batch)
+        case Barrier(epoch, records, digest):
+            barrier = pb.Barrier(epoch=epoch, records=records, digest=digest)
+            return pb.WriteForwardRequest(seq=seq, barrier=barrier)
+        case Verify(extents, complete):
+            verify = pb.Verify(extents=_encode_extents(extents), complete=complete)
+            return pb.WriteForwardRequest(seq=seq, verify=verify)
+        case Flush():
+            return pb.WriteForwardRequest(seq=seq, flush=pb.Flush())
+        case Hello():
+            return pb.WriteForwardRequest(seq=seq, hello=_encode_hello(message))
+
+
+def decode_request(message: pb.WriteForwardRequest) -> Request:
+    """Decodes what the primary sent.
+
+    Raises:
+        Invalid: it says nothing that this version knows.
+    """
+    match message.WhichOneof("message"):
+        case "batch":
+            batch = message.batch
+            return Batch(
+                batch.epoch,
+                list(batch.kinds),
+                list(batch.volumes),
+                list(batch.offsets),
+                list(batch.lengths),
+                list(batch.checksums),
+                batch.payload,
+            )
+        case "barrier":
+            barrier = message.barrier
+            return Barrier(barrier.epoch, barrier.records, barrier.digest)
+        case "verify":
+            verify = message.verify
+            return Verify(_decode_extents(verify.extents), verify.complete)
+        case "flush":
+            return Flush()
+        case "hello":
+            return _decode_hello(message.hello)
+        case None:
+            raise Invalid(
+                Reason.PROTOCOL_VERSION,
+                f"stream message {message.seq} is empty or of a newer protocol;"
+                " run the same version on both sides",
+            )
+
+
+def encode_response(message: Response) -> pb.WriteForwardResponse:
+    """Encodes what the secondary sends."""
+    match message:
+        case Ack(received, applied, durable):
+            ack = pb.Ack(
+                received_seq=received, applied_seq=applied, durable_seq=durable
+            )
+            return pb.WriteForwardResponse(ack=ack)
+        case Welcome(generation, committed, epoch):
+            welcome = pb.Welcome(
+                generation=generation, committed_epoch=committed, epoch=epoch
+            )
+            return pb.WriteForwardResponse(welcome=welcome)
+        case Mismatch(extents):
+            mismatch = pb.Mismatch(extents=_encode_extents(extents))
+            return pb.WriteForwardResponse(mismatch=mismatch)
+        case StreamFailure(error):
+            return pb.WriteForwardResponse(failure=failure_message(error))
+
+
+def decode_response(message: pb.WriteForwardResponse) -> Response:
+    """Decodes what the secondary sent.
+
+    Raises:
+        Invalid: it says nothing that this version knows.
+    """
+    match message.WhichOneof("message"):
+        case "ack":
+            ack = message.ack
+            return Ack(ack.received_seq, ack.applied_seq, ack.durable_seq)
+        case "welcome":
+            welcome = message.welcome
+            has_checkpoint = welcome.HasField("committed_epoch")
+            committed = welcome.committed_epoch if has_checkpoint else None
+            return Welcome(welcome.generation, committed, welcome.epoch)
+        case "mismatch":
+            return Mismatch(_decode_extents(message.mismatch.extents))
+        case "failure":
+            return StreamFailure(failure_from(message.failure))
+        case None:
+            raise Invalid(
+                Reason.PROTOCOL_VERSION,
+                "the secondary's answer is empty or of a newer protocol;"
+                " run the same version on both sides",
+            )
+
+
+def encode_volume(volume: VolumeId) -> types_pb2.Volume:
+    """Encodes a volume's identity."""
+    return types_pb2.Volume(
+        name=volume.name, uuid=volume.uuid, size_bytes=volume.size
+    )
+
+
+def _encode_hello(hello: Hello) -> pb.Hello:
+    return pb.Hello(
+        protocol_version=hello.protocol_version,
+        group=hello.group,
+        generation=hello.generation,
+        volumes=[encode_volume(volume) for volume in hello.volumes],
+    )
+
+
+def _decode_hello(hello: pb.Hello) -> Hello:
+    volumes = tuple(VolumeId(v.name, v.uuid, v.size_bytes) for v in hello.volumes)
+    return Hello(hello.group, hello.generation, volumes, hello.protocol_version)
+
+
+def _encode_extents(extents: Iterable[VerifyExtent]) -> list[pb.VerifyExtent]:
+    return [
+        pb.VerifyExtent(
+            volume=e.volume, offset=e.offset, length=e.length, digest=e.digest
+        )
+        for e in extents
+    ]
+
+
+def _decode_extents(extents: Iterable[pb.VerifyExtent]) -> tuple[VerifyExtent, ...]:
+    return tuple(VerifyExtent(e.volume, e.offset, e.length, e.digest) for e in extents)

@@ -1,0 +1,147 @@
+"""The messages of a WriteForward stream as plain values, and their digest.
+
+The cores speak these; `grpc_stream` turns them into protobuf and back.
+"""
+
+from __future__ import annotations
+
+import enum
+from array import array
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import google_crc32c
+
+if TYPE_CHECKING:
+    from blkcolo.errors import BlkcoloError
+
+#: Both sides MUST speak the same one.
+PROTOCOL_VERSION = 1
+
+
+class RecordKind(enum.IntEnum):
+    """What a record does; the numbers are those of blkcolo.v1.RecordKind."""
+
+    DATA = 1
+    ZERO = 2
+    TRIM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeId:
+    """One volume as both sides must know it; the size is in bytes."""
+
+    name: str
+    uuid: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Opens a stream. Records name volumes by their index in `volumes`."""
+
+    group: str
+    generation: int
+    volumes: tuple[VolumeId, ...]
+    protocol_version: int = PROTOCOL_VERSION
+
+
+@dataclass(slots=True)
+class Batch:
+    """Writes in order, as columns; record i is the i-th of each.
+
+    Offsets and lengths are in bytes, checksums are CRC32C (0 for zero and trim),
+    the payload is the data of all DATA records one after the other.
+    """
+
+    epoch: int
+    kinds: list[int] = field(default_factory=list)
+    volumes: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    checksums: list[int] = field(default_factory=list)
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """Ends an epoch, with the number of its records and their digest."""
+
+    epoch: int
+    records: int
+    digest: int
+
+
+class VerifyExtent(NamedTuple):
+    """An extent and the SHA-256 of its bytes; empty if all are zero."""
+
+    volume: int
+    offset: int
+    length: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Extents to compare; `complete` on the last of a pass."""
+
+    extents: tuple[VerifyExtent, ...]
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Asks for durability of all that came before."""
+
+
+#: From the primary.
+Request = Hello | Batch | Barrier | Verify | Flush
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """Answers a hello: where the secondary stands, and the epoch to start in."""
+
+    generation: int
+    committed: int | None
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Cumulative progress, in seq."""
+
+    received: int
+    applied: int
+    durable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Extents that differ, as they were sent."""
+
+    extents: tuple[VerifyExtent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFailure:
+    """The secondary cannot go on."""
+
+    error: BlkcoloError
+
+
+#: From the secondary.
+Response = Welcome | Ack | Mismatch | StreamFailure
+
+
+def extend_digest(digest: int, batch: Batch) -> int:
+    """Adds a batch's columns to the running digest (CRC32C) of its epoch."""
+    columns = (
+        array("B", batch.kinds),
+        array("H", batch.volumes),
+        array("Q", batch.offsets),
+        array("Q", batch.lengths),
+        array("L", batch.checksums),
+    )
+    digest = google_crc32c.extend(digest, b"".join(c.tobytes() for c in columns))
+    return int(digest)

@@ -1,0 +1,158 @@
+"""Which blocks an undo layer holds, and where: a log-structured index.
+
+A block is saved at most once a layer, so runs never overlap. Membership is a
+roaring bitmap; positions are sorted columns, 20 bytes a run, in levels that double
+in size (as in an LSM tree) up to a bound that keeps one merge to milliseconds. A
+dict would take five times as much memory, and a layer may hold millions of blocks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from pyroaring import BitMap
+
+from blkcolo.extents import Blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+#: Position of a run that read as zeros: nothing was stored.
+HOLE = -1
+
+_RECENT = 2048
+_LARGEST_LEVEL = 1 << 17
+
+
+class Run(NamedTuple):
+    """Saved blocks [first, end) whose content starts at byte `position`, or HOLE."""
+
+    first: int
+    end: int
+    position: int
+
+    def cut(self, blocks: Blocks, block_size: int) -> Run:
+        """The part of the run within `blocks`."""
+        first, end = max(self.first, blocks.first), min(self.end, blocks.end)
+        skipped = (first - self.first) * block_size
+        position = HOLE if self.position == HOLE else self.position + skipped
+        return Run(first, end, position)
+
+
+def present(bitmap: BitMap, blocks: Blocks) -> Iterator[Blocks]:
+    """The runs of `blocks` that are in the bitmap."""
+    yield from _alternate(bitmap, blocks, inside=True)
+
+
+def absent(bitmap: BitMap, blocks: Blocks) -> Iterator[Blocks]:
+    """The runs of `blocks` that are not in the bitmap."""
+    yield from _alternate(bitmap, blocks, inside=False)
+
+
+def _alternate(bitmap: BitMap, blocks: Blocks, *, inside: bool) -> Iterator[Blocks]:
+    first, end = blocks
+    count = bitmap.range_cardinality(first, end)
+    if count in (0, end - first):  # the common cases: none of it, or all
+        if (count != 0) is inside:
+            yield blocks
+        return
+    marked = (bitmap & BitMap(range(first, end))).to_array()
+    columns = np.asarray(marked, dtype=np.int64)
+    breaks = np.flatnonzero(np.diff(columns) > 1) + 1
+    starts = columns[np.concatenate(([0], breaks))]
+    ends = columns[np.concatenate((breaks - 1, [len(columns) - 1]))] + 1
+    if inside:
+        for start, stop in zip(starts.tolist(), ends.tolist(), strict=True):
+            yield Blocks(start, stop)
+        return
+    gap = first
+    for start, stop in zip(starts.tolist(), ends.tolist(), strict=True):
+        if start > gap:
+            yield Blocks(gap, start)
+        gap = stop
+    if gap < end:
+        yield Blocks(gap, end)
+
+
+class _Level:
+    """Runs as columns, sorted by their first block."""
+
+    def __init__(self, runs: NDArray[np.int64]) -> None:
+        """Takes an n x 3 array, sorted."""
+        self.first = runs[:, 0].astype(np.uint32)
+        self.end = runs[:, 1].astype(np.uint32)
+        self.position = runs[:, 2].copy()
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def rows(self) -> NDArray[np.int64]:
+        return np.column_stack(
+            (self.first.astype(np.int64), self.end.astype(np.int64), self.position)
+        )
+
+    def overlapping(self, blocks: Blocks) -> Iterator[Run]:
+        start = int(np.searchsorted(self.end, blocks.first, side="right"))
+        stop = int(np.searchsorted(self.first, blocks.end, side="left"))
+        for row in range(start, stop):
+            yield Run(
+                int(self.first[row]), int(self.end[row]), int(self.position[row])
+            )
+
+
+class BlockIndex:
+    """The saved blocks of one volume in one layer."""
+
+    def __init__(self) -> None:
+        self.saved = BitMap()
+        self._recent: list[Run] = []
+        self._levels: list[_Level] = []
+
+    def missing(self, blocks: Blocks) -> Iterator[Blocks]:
+        """The runs of `blocks` that are not saved yet."""
+        return absent(self.saved, blocks)
+
+    def add(self, run: Run) -> None:
+        """Adds a run that overlaps no other."""
+        self.saved.add_range(run.first, run.end)
+        insort(self._recent, run)
+        if len(self._recent) >= _RECENT:
+            self._spill()
+
+    def find(self, blocks: Blocks) -> list[Run]:
+        """The saved runs that overlap `blocks`, by their first block."""
+        if not self.saved.range_cardinality(blocks.first, blocks.end):
+            return []
+        found = list(self._recent_overlapping(blocks))
+        for level in self._levels:
+            found.extend(level.overlapping(blocks))
+        found.sort()
+        return found
+
+    def runs(self) -> Iterator[Run]:
+        """All runs, in no order."""
+        for level in self._levels:
+            for first, end, position in level.rows().tolist():
+                yield Run(first, end, position)
+        yield from self._recent
+
+    def _recent_overlapping(self, blocks: Blocks) -> Iterator[Run]:
+        start = bisect_right(self._recent, blocks.first, key=lambda run: run.end)
+        stop = bisect_left(self._recent, blocks.end, key=lambda run: run.first)
+        yield from self._recent[start:stop]
+
+    def _spill(self) -> None:
+        rows = np.array(self._recent, dtype=np.int64)
+        self._recent = []
+        while (
+            self._levels
+            and len(self._levels[-1]) <= 2 * len(rows)
+            and len(rows) + len(self._levels[-1]) <= _LARGEST_LEVEL
+        ):
+            rows = np.concatenate((self._levels.pop().rows(), rows))
+            rows = rows[np.argsort(rows[:, 0], kind="stable")]
+        self._levels.append(_Level(rows))

@@ -1,0 +1,61 @@
+"""Bringing the disk to the view: undo, newest layer first, then the overlay.
+
+Each step moves at most a few MiB and leaves the view as it was, so readers and
+writers are served between steps, and a crash at any point only means doing it again:
+undo writes the same old content, a settled overlay block is gone from the overlay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.extents import BLOCK_SIZE, Blocks
+from blkcolo_secondary.block_index import HOLE
+from blkcolo_secondary.disk_buffer import STEP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blkcolo_secondary.disk_buffer import DiskBuffer
+
+_SETTLE_BLOCKS = (1 << 20) // BLOCK_SIZE
+
+
+def roll_back(buffer: DiskBuffer) -> Iterator[int]:
+    """Undoes every layer on the disk; yields the bytes written by each step.
+
+    The layers stay: the caller drops them when it has recorded the end.
+
+    Raises:
+        OSError: reading a layer or writing the disk failed; calling again repeats.
+    """
+    for epoch in sorted(buffer.layers, reverse=True):
+        layer = buffer.layers[epoch]
+        for volume, extent, run in layer.contents():
+            disk = buffer.disks[volume]
+            if run.position != HOLE:
+                content = bytearray(extent.length)
+                layer.read_into(run, 0, memoryview(content))
+                disk.write(extent.offset, content)
+                yield extent.length
+                continue
+            for start in range(extent.offset, extent.end, STEP):
+                disk.zero(start, min(STEP, extent.end - start), may_trim=True)
+                yield 0
+
+
+def settle_overlays(buffer: DiskBuffer) -> Iterator[int]:
+    """Moves the overlays to the disk; yields the bytes moved by each step.
+
+    Needs `buffer.direct`, so that writes made meanwhile go to the disk and the
+    overlays only shrink.
+
+    Raises:
+        OSError: reading an overlay or writing the disk failed; calling again repeats.
+    """
+    for volume, overlay in enumerate(buffer.overlays):
+        while overlay is not None and overlay.blocks:
+            first = overlay.blocks.min()
+            run = next(overlay.present(Blocks(first, first + _SETTLE_BLOCKS)))
+            buffer.settle(volume, run)
+            yield (run.end - run.first) * BLOCK_SIZE

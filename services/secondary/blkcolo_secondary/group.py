@@ -1,0 +1,336 @@
+"""One group on the secondary at run time: tasks and waits around the core.
+
+All disk work but fdatasync and unlink runs on the event loop's thread, between two
+awaits: so a reader of the view never sees half a step. A step is at most a few MiB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import structlog
+
+from blkcolo.errors import (
+    BlkcoloError,
+    DataLoss,
+    DeadlineMissed,
+    Reason,
+    Unavailable,
+    from_os_error,
+)
+from blkcolo.stream import Batch, Flush, StreamFailure
+from blkcolo.wakeup import Wakeup
+from blkcolo_secondary.replica_state import ReplicaState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from blkcolo.stream import Hello, Request, Response
+    from blkcolo_secondary.receiver import Receiver
+    from blkcolo_secondary.replica import Committed, Prepared, Replica, StopMode
+
+_log = structlog.get_logger(__name__)
+
+#: What a message without data counts in the queue, in bytes.
+_MESSAGE_BYTES = 256
+
+
+class ReplicaGroup:
+    """Drives one `Replica`."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        *,
+        secondary_vm: bool,
+        queue_bytes: int,
+        clock: Callable[[], float],
+    ) -> None:
+        """Takes the core.
+
+        Args:
+            replica: the core.
+            secondary_vm: True where a Secondary VM writes to the view (COLO).
+            queue_bytes: bound of what is received and not yet applied.
+            clock: seconds since 1970.
+        """
+        self.replica = replica
+        self.secondary_vm = secondary_vm
+        self.changed = Wakeup()
+        self.received_bytes = 0
+        self.flushed_bytes = 0
+        self._queue_bytes = queue_bytes
+        self._clock = clock
+        self._slow = ThreadPoolExecutor(1, f"slow-{replica.group}")
+        self._inbox: _Inbox | None = None
+        self._flush: asyncio.Task[None] | None = None
+        self._sweep: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        """Goes on with a flush that an earlier run did not finish."""
+        if self.replica.flushing:
+            self._start_flush()
+
+    async def close(self) -> None:
+        """Ends all tasks and closes the core."""
+        if self._flush is not None:
+            self._flush.cancel()
+            await asyncio.wait([self._flush])
+        await self.run_slow(self.replica.buffer.sweep)
+        self._slow.shutdown()
+        self.replica.close()
+
+    def run_slow(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        """Runs fdatasync or unlink off the loop, one at a time."""
+        return asyncio.get_running_loop().run_in_executor(self._slow, work)
+
+    # The stream.
+
+    async def receive(
+        self, hello: Hello, requests: AsyncIterator[tuple[int, Request]]
+    ) -> AsyncIterator[Response]:
+        """Serves one stream, from the welcome on; ends when it cannot go on.
+
+        Raises:
+            BlkcoloError: the hello was refused.
+        """
+        welcome = self.replica.hello(hello)
+        stream = self.replica.stream
+        if stream is None:
+            raise Unavailable(Reason.LINK_LOST, f"group {hello.group}: stream lost")
+        log = _log.bind(group=hello.group, generation=hello.generation)
+        log.info("stream started", epoch=welcome.epoch, committed=welcome.committed)
+        self.changed.fire()
+        self._interrupt_stream()
+        inbox = self._inbox = _Inbox(self._queue_bytes)
+        reader = asyncio.create_task(
+            self._read(stream, requests, inbox), name=f"read {hello.group}"
+        )
+        try:
+            yield welcome
+            async for answer in self._apply_all(stream, inbox):
+                yield answer
+        except BlkcoloError as error:
+            log.error("stream failed", reason=error.reason.name, error=str(error))
+            yield StreamFailure(error)
+        finally:
+            reader.cancel()
+            self.replica.stream_ended(stream)
+            self.changed.fire()
+            log.info("stream ended", applied_seq=stream.applied)
+
+    def _interrupt_stream(self) -> None:
+        if self._inbox is not None:
+            self._inbox.interrupt()
+
+    async def _read(
+        self,
+        stream: Receiver,
+        requests: AsyncIterator[tuple[int, Request]],
+        inbox: _Inbox,
+    ) -> None:
+        """Takes messages into memory as long as there is room for them."""
+        failure: BlkcoloError | None = None
+        try:
+            async for seq, message in requests:
+                stream.receive(seq)
+                self.received_bytes += inbox.put(seq, message)
+                await inbox.room()
+        except BlkcoloError as error:
+            self.replica.fault(stream, error)
+            failure = error
+        finally:
+            inbox.close(failure)
+
+    async def _apply_all(
+        self, stream: Receiver, inbox: _Inbox
+    ) -> AsyncIterator[Response]:
+        while taken := await inbox.take():
+            seq, message = taken
+            for answer in self.replica.apply(stream, seq, message):
+                if answer is not None:
+                    yield answer
+                await asyncio.sleep(0)
+            if isinstance(message, Flush):
+                await self._make_durable(stream, seq)
+            inbox.done(message)
+            self.changed.fire()
+            yield self.replica.ack(stream)
+
+    async def _make_durable(self, stream: Receiver, seq: int) -> None:
+        try:
+            await self.run_slow(self.replica.buffer.sync)
+        except OSError as error:
+            failure = from_os_error(error, "making the disk durable")
+            self.replica.fault(stream, failure)
+            raise failure from error
+        stream.durable = seq
+
+    # Checkpoints.
+
+    async def prepare(
+        self, epoch: int, generation: int, barrier_seq: int, timeout: float
+    ) -> Prepared:
+        """Waits until the epoch is prepared.
+
+        Raises:
+            DeadlineMissed: not within `timeout` seconds; says what is missing.
+            BlkcoloError: it will not be prepared; see `Replica.prepared`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while True:
+            prepared = self.replica.prepared(epoch, generation)
+            if prepared is not None:
+                return prepared
+            if not await self.changed.wait(max(0.0, deadline - loop.time())):
+                raise self._late(epoch, barrier_seq)
+
+    def _late(self, epoch: int, barrier_seq: int) -> DeadlineMissed:
+        stream = self.replica.stream
+        applied = stream.applied if stream is not None else 0
+        missing = (
+            f"{barrier_seq - applied} messages up to the barrier are"
+            if barrier_seq > applied
+            else "its barrier is"
+        )
+        return DeadlineMissed(
+            Reason.DEADLINE,
+            f"group {self.replica.group}: epoch {epoch} is not prepared, {missing}"
+            f" still missing (applied up to {applied}); ask again, or look at the"
+            " link and the secondary's disk",
+            epoch=epoch,
+        )
+
+    def commit(self, epoch: int, generation: int) -> Committed:
+        """Commits a prepared epoch; see `Replica.do_checkpoint`."""
+        committed = self.replica.do_checkpoint(epoch, generation, self._clock())
+        self._sweep_soon()
+        self.changed.fire()
+        return committed
+
+    def _sweep_soon(self) -> None:
+        """Removes dropped files off the critical path, one sweep at a time."""
+        if self._sweep is None or self._sweep.done():
+            self._sweep = self.run_slow(self.replica.buffer.sweep)
+
+    # The end.
+
+    async def stop(self, mode: StopMode, generation: int) -> None:
+        """Ends replication, and returns when the disk is what was asked for.
+
+        Cancelled (its caller's deadline), the flush goes on; called again it joins.
+
+        Raises:
+            BlkcoloError: refused, or the flush failed; the latter goes on when
+                called again.
+        """
+        self.replica.stop(mode, generation)
+        self._interrupt_stream()
+        self.changed.fire()
+        if self.replica.flushing and (self._flush is None or self._flush.done()):
+            self._start_flush()
+        if self._flush is not None:
+            await asyncio.shield(self._flush)
+        if self.replica.flushing:
+            raise self.replica.failure or DataLoss(
+                Reason.DISK_ERROR, f"group {self.replica.group}: the flush failed"
+            )
+        self._sweep_soon()
+
+    def _start_flush(self) -> None:
+        self.replica.failure = None
+        self._flush = asyncio.create_task(
+            self._run_flush(), name=f"flush {self.replica.group}"
+        )
+
+    async def _run_flush(self) -> None:
+        """Flushes step by step; a disk error pauses it until the next call."""
+        log = _log.bind(group=self.replica.group, generation=self.replica.generation)
+        log.info("flush started", buffer_bytes=self.replica.buffer.buffer_bytes)
+        try:
+            for moved in self.replica.flush_steps():
+                self.flushed_bytes += moved
+                await asyncio.sleep(0)
+        except OSError as error:
+            self.replica.failure = from_os_error(error, "flushing the Disk Buffer")
+        except BlkcoloError as error:
+            self.replica.failure = error
+        self.changed.fire()
+        if self.replica.failure is not None:
+            log.error("flush paused", error=str(self.replica.failure))
+        else:
+            log.info("flush ended", state=self.replica.state.name)
+
+    @property
+    def flush_remaining_bytes(self) -> int:
+        """Upper bound of the bytes that a flush still has to move."""
+        if not self.replica.flushing:
+            return 0
+        return self.replica.buffer.buffer_bytes + self.replica.buffer.overlay_bytes
+
+    @property
+    def writable(self) -> bool:
+        """True where clients of the export may write."""
+        if self.replica.state in (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER):
+            return True
+        ended = (ReplicaState.STOPPED, ReplicaState.ROLLING_BACK)
+        return self.secondary_vm and self.replica.state not in ended
+
+
+class _Inbox:
+    """Messages that are received and not applied, bounded in bytes."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._bytes = 0
+        self._messages: deque[tuple[int, Request]] = deque()
+        self._closed = False
+        self._interrupted = False
+        self._error: BlkcoloError | None = None
+        self._changed = Wakeup()
+
+    def put(self, seq: int, message: Request) -> int:
+        size = _size(message)
+        self._messages.append((seq, message))
+        self._bytes += size
+        self._changed.fire()
+        return size
+
+    async def room(self) -> None:
+        while self._bytes >= self._bound:
+            await self._changed.wait()
+
+    def close(self, error: BlkcoloError | None) -> None:
+        self._closed, self._error = True, error
+        self._changed.fire()
+
+    async def take(self) -> tuple[int, Request] | None:
+        """The next message; None at the stream's end or when it was replaced."""
+        while not self._interrupted:
+            if self._messages:
+                return self._messages.popleft()
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                return None
+            await self._changed.wait()
+        return None
+
+    def interrupt(self) -> None:
+        """Nothing more is to be taken."""
+        self._interrupted = True
+        self._changed.fire()
+
+    def done(self, message: Request) -> None:
+        self._bytes -= _size(message)
+        self._changed.fire()
+
+
+def _size(message: Request) -> int:
+    if isinstance(message, Batch):
+        return len(message.payload) + 32 * len(message.kinds)
+    return _MESSAGE_BYTES

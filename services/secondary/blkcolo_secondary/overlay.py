@@ -1,0 +1,108 @@
+"""The overlay: the Secondary VM's writes, above everything and never on the disk.
+
+One sparse file a volume with the disk's own geometry, so a rewrite costs no space,
+and a bitmap of the blocks that are in it. The bitmap's changes are a log (framing:
+`blkcolo.records`, a = first block, b = end block), written after the bytes: a block
+counts only when its bytes are there.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from pyroaring import BitMap
+
+from blkcolo import records
+from blkcolo.extents import BLOCK_SIZE, Blocks
+from blkcolo_secondary.block_index import absent, present
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blkcolo.files import BlockFile
+
+
+class MarkKind(enum.IntEnum):
+    """Record kinds of an overlay's log."""
+
+    PRESENT = 1
+    GONE = 2
+
+
+class Overlay:
+    """The written blocks of one volume."""
+
+    def __init__(self, data: BlockFile, marks: BlockFile) -> None:
+        """Starts empty; `load` reads what files of an earlier run hold."""
+        self.blocks = BitMap()
+        self._data = data
+        self._marks = marks
+        self._end = 0
+
+    @classmethod
+    def load(cls, data: BlockFile, marks: BlockFile, name: str) -> Overlay:
+        """Reads the bitmap back; a torn tail is cut, damage raises DataLoss."""
+        overlay = cls(data, marks)
+        for record in records.scan(marks, name):
+            if record.kind == MarkKind.PRESENT:
+                overlay.blocks.add_range(record.a, record.b)
+            else:
+                overlay.blocks.remove_range(record.a, record.b)
+            overlay._end = record.end
+        return overlay
+
+    @property
+    def bytes_held(self) -> int:
+        """The Secondary VM's bytes, in whole blocks."""
+        return len(self.blocks) * BLOCK_SIZE
+
+    def present(self, blocks: Blocks) -> Iterator[Blocks]:
+        """The runs of `blocks` that are in the overlay."""
+        return present(self.blocks, blocks)
+
+    def absent(self, blocks: Blocks) -> Iterator[Blocks]:
+        """The runs of `blocks` that are not."""
+        return absent(self.blocks, blocks)
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        """Reads bytes of blocks that are present."""
+        self._data.read_into(offset, target)
+
+    def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
+        """Writes bytes; `mark` makes their blocks count."""
+        self._data.write(offset, data)
+
+    def zero(self, offset: int, length: int) -> None:
+        """Zeroes bytes; `mark` makes their blocks count."""
+        self._data.zero(offset, length, may_trim=True)
+
+    def is_hole(self, offset: int, length: int) -> bool:
+        """True if nothing is stored for the bytes: they are zeros."""
+        return next(iter(self._data.data_extents(offset, length)), None) is None
+
+    def mark(self, blocks: Blocks) -> None:
+        """Makes blocks present."""
+        if self.blocks.range_cardinality(*blocks) == blocks.end - blocks.first:
+            return
+        self._log(MarkKind.PRESENT, blocks)
+        self.blocks.add_range(*blocks)
+
+    def forget(self, blocks: Blocks) -> None:
+        """Takes blocks out: their bytes are on the disk now."""
+        self._log(MarkKind.GONE, blocks)
+        self.blocks.remove_range(*blocks)
+
+    def _log(self, kind: MarkKind, blocks: Blocks) -> None:
+        self._marks.write(self._end, records.header(kind, 0, *blocks))
+        self._end += records.HEADER_SIZE
+
+    def sync(self) -> None:
+        """Makes bytes and bitmap durable."""
+        self._data.sync()
+        self._marks.sync()
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._data.close()
+        self._marks.close()

@@ -1,0 +1,168 @@
+"""One WriteForward stream as the secondary checks it: order, range, checksums.
+
+A stream that misses a message, repeats one, leaves a volume or fails a checksum
+cannot be trusted from there on: it raises, and the group is FAULTED until a new
+stream has compared the contents (invariant I5: no lost write goes unnoticed).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import google_crc32c
+
+from blkcolo.errors import DataLoss, Invalid, Reason
+from blkcolo.extents import check_extent
+from blkcolo.stream import Batch, RecordKind, extend_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blkcolo.stream import Barrier, VerifyExtent, VolumeId
+
+_KINDS = frozenset(RecordKind)
+
+
+class SealedEpoch(NamedTuple):
+    """An epoch whose barrier was applied: all its writes are on the disk."""
+
+    epoch: int
+    records: int
+    seq: int
+
+
+class Receiver:
+    """The progress of one stream.
+
+    Attributes:
+        generation: the stream's generation.
+        epoch: the epoch that the next write belongs to.
+        received: the newest seq in memory.
+        applied: the newest seq on the disk.
+        durable: the newest seq that was made durable.
+        verified: True when a verify pass ended without a difference.
+        sealed: the epochs that are prepared, oldest first.
+    """
+
+    def __init__(
+        self, group: str, generation: int, volumes: Sequence[VolumeId], epoch: int
+    ) -> None:
+        """Starts behind the hello, which is seq 1."""
+        self.group = group
+        self.generation = generation
+        self.epoch = self.first_epoch = epoch
+        self.received = self.applied = 1
+        self.durable = 0
+        self.verified = False
+        self.mismatched = False
+        self.sealed: list[SealedEpoch] = []
+        self._volumes = volumes
+        self._records = 0
+        self._digest = 0
+
+    def receive(self, seq: int) -> None:
+        """Takes a message into memory; raises DataLoss when it is not the next."""
+        if seq != self.received + 1:
+            raise DataLoss(
+                Reason.SEQUENCE_GAP,
+                f"group {self.group}: message {seq} came where {self.received + 1}"
+                " was due; the primary must open a new stream",
+                epoch=self.epoch,
+            )
+        self.received = seq
+
+    def check_batch(self, batch: Batch) -> None:
+        """Checks a batch that is about to be applied.
+
+        Raises:
+            Invalid: columns, volumes, extents or the epoch are wrong.
+            DataLoss: data does not match its checksum.
+        """
+        self._check_epoch(batch.epoch)
+        self._check_columns(batch)
+        position = 0
+        for row, kind in enumerate(batch.kinds):
+            volume = self._volumes[batch.volumes[row]]
+            offset, length = batch.offsets[row], batch.lengths[row]
+            check_extent(volume.name, volume.size, offset, length)
+            if kind == RecordKind.DATA:
+                data = batch.payload[position : position + length]
+                position += length
+                if google_crc32c.value(data) != batch.checksums[row]:
+                    raise DataLoss(
+                        Reason.CHECKSUM,
+                        f"volume {volume.name}: data at {offset}+{length} does not"
+                        " match its CRC32C; the primary must open a new stream",
+                        volume.name,
+                        offset,
+                        self.epoch,
+                    )
+        if position != len(batch.payload):
+            raise self._malformed("the payload is not as long as its records")
+        self._records += len(batch.kinds)
+        self._digest = extend_digest(self._digest, batch)
+
+    def _check_columns(self, batch: Batch) -> None:
+        columns = (batch.volumes, batch.offsets, batch.lengths, batch.checksums)
+        if any(len(column) != len(batch.kinds) for column in columns):
+            raise self._malformed("the columns differ in length")
+        if not _KINDS.issuperset(batch.kinds):
+            raise self._malformed("a record is neither data nor zero nor trim")
+        if batch.volumes and max(batch.volumes) >= len(self._volumes):
+            raise self._malformed("a record names a volume that the hello did not")
+
+    def _malformed(self, what: str) -> Invalid:
+        return Invalid(
+            Reason.INVALID,
+            f"group {self.group}: batch {self.applied + 1} is malformed: {what};"
+            " run the same version on both sides",
+            epoch=self.epoch,
+        )
+
+    def _check_epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            raise Invalid(
+                Reason.EPOCH_GAP,
+                f"group {self.group}: epoch {epoch} came where {self.epoch} was due",
+                epoch=epoch,
+            )
+
+    def seal(self, barrier: Barrier, seq: int) -> None:
+        """Ends the epoch at an applied barrier.
+
+        Raises:
+            Invalid: it is another epoch's.
+            DataLoss: the epoch's records are not those that were sent.
+        """
+        self._check_epoch(barrier.epoch)
+        if (barrier.records, barrier.digest) != (self._records, self._digest):
+            raise DataLoss(
+                Reason.DIGEST_MISMATCH,
+                f"group {self.group}: epoch {self.epoch} has {self._records} records"
+                f" (digest {self._digest:08x}) here, and {barrier.records}"
+                f" ({barrier.digest:08x}) on the primary; it must open a new stream",
+                epoch=self.epoch,
+            )
+        self.sealed.append(SealedEpoch(self.epoch, self._records, seq))
+        self.epoch += 1
+        self._records = self._digest = 0
+
+    def verify_result(
+        self, different: Sequence[VerifyExtent], *, complete: bool
+    ) -> None:
+        """Notes what a verify message found; a clean pass makes checkpoints legal."""
+        self.mismatched = self.mismatched or bool(different)
+        if complete:
+            self.verified = not self.mismatched
+            self.mismatched = False
+
+    def prepared(self, epoch: int) -> SealedEpoch | None:
+        """The epoch if it is sealed, and the contents are known to agree."""
+        for sealed in self.sealed:
+            if sealed.epoch == epoch and self.verified:
+                return sealed
+        return None
+
+    def forget(self, committed: int) -> None:
+        """Drops what is committed from the list of sealed epochs."""
+        self.sealed = [s for s in self.sealed if s.epoch > committed]

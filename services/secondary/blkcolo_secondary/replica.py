@@ -1,0 +1,448 @@
+"""The secondary's core for one group: streams, checkpoints, and their end.
+
+Sans-IO: no clock, no task, no socket; files come in through the `files` port and
+time as an argument. The edge (`group`) hands in messages in order and runs the step
+generators; every method leaves the invariants of `disk_buffer` true when it returns
+or raises.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from blkcolo.errors import (
+    BlkcoloError,
+    DataLoss,
+    Invalid,
+    Reason,
+    Refused,
+    StaleGeneration,
+    Unavailable,
+    from_os_error,
+)
+from blkcolo.stream import (
+    PROTOCOL_VERSION,
+    Ack,
+    Barrier,
+    Batch,
+    Flush,
+    Hello,
+    Mismatch,
+    Verify,
+    VerifyExtent,
+    Welcome,
+)
+from blkcolo_secondary import flush
+from blkcolo_secondary.disk_buffer import DiskBuffer
+from blkcolo_secondary.group_journal import GroupJournal, Phase
+from blkcolo_secondary.receiver import Receiver
+from blkcolo_secondary.replica_state import Event, ReplicaState, advance
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from blkcolo.files import BlockFile, Folder
+    from blkcolo.stream import Request, VolumeId
+
+_VERIFY_STEP = 1 << 20
+
+
+class StopMode(enum.IntEnum):
+    """What StopReplication leaves; the numbers are those of blkcolo.v1.StopMode."""
+
+    FAILOVER = 1
+    ROLLBACK = 2
+    KEEP_LATEST = 3
+
+
+class Prepared(NamedTuple):
+    """An epoch that may be committed."""
+
+    epoch: int
+    records: int
+
+
+class Committed(NamedTuple):
+    """The committed epoch and the bytes that left the buffer."""
+
+    epoch: int
+    dropped_bytes: int
+
+
+_AT_START = {
+    Phase.ACTIVE: ReplicaState.DISCONNECTED,
+    Phase.STOPPED: ReplicaState.STOPPED,
+    Phase.ROLLING_BACK: ReplicaState.ROLLING_BACK,
+    Phase.FAILING_OVER: ReplicaState.FAILING_OVER,
+    Phase.SETTLING: ReplicaState.FAILING_OVER,
+    Phase.FAILED_OVER: ReplicaState.FAILED_OVER,
+}
+
+
+class Replica:
+    """One group on the secondary."""
+
+    def __init__(
+        self,
+        group: str,
+        volumes: Sequence[VolumeId],
+        disks: Sequence[BlockFile],
+        folder: Folder,
+    ) -> None:
+        """Goes on from what the folder says.
+
+        Raises:
+            DataLoss: the journal or a layer is damaged; names file and offset.
+        """
+        self.group = group
+        self.volumes = volumes
+        self.journal = GroupJournal(folder)
+        durable = self.journal.state
+        self.state = _AT_START[durable.phase]
+        base = durable.committed if durable.has_base else None
+        settled = durable.phase in (Phase.STOPPED, Phase.FAILED_OVER)
+        undone = settled or durable.phase is Phase.SETTLING
+        self.buffer = DiskBuffer(
+            volumes, disks, folder, base, undone=undone, settled=settled
+        )
+        self.stream: Receiver | None = None
+        self.failure: BlkcoloError | None = None
+
+    # What it is.
+
+    @property
+    def generation(self) -> int:
+        """The newest known generation."""
+        return self.journal.state.generation
+
+    @property
+    def committed(self) -> int | None:
+        """The epoch that failover leads to; None where there is none."""
+        durable = self.journal.state
+        return durable.committed if durable.has_base else None
+
+    @property
+    def flushing(self) -> bool:
+        """True while steps of `flush_steps` are due."""
+        return self.state in (ReplicaState.FAILING_OVER, ReplicaState.ROLLING_BACK)
+
+    def _check_generation(self, generation: int, *, may_be_newer: bool) -> None:
+        if generation < self.generation:
+            raise StaleGeneration.of(self.group, generation, self.generation)
+        if generation > self.generation and not may_be_newer:
+            raise Refused(
+                Reason.UNKNOWN_GENERATION,
+                f"group {self.group}: generation {generation} is not known here,"
+                f" {self.generation} is in force; only a stream or a stop brings a"
+                " newer one",
+            )
+
+    # The stream.
+
+    def hello(self, hello: Hello) -> Welcome:
+        """Starts a stream; it replaces an older one.
+
+        Raises:
+            StaleGeneration, Refused, Invalid: nothing changed.
+        """
+        self._check_generation(hello.generation, may_be_newer=True)
+        self._check_hello(hello)
+        state = advance(self.group, self.state, Event.HELLO)
+        if self.committed is None:
+            self.buffer.forget_base()
+        self.buffer.sweep()  # what an ACTIVE group finds at its next start counts
+        epoch = self._next_epoch()
+        self.journal.update(
+            generation=hello.generation, phase=Phase.ACTIVE, epoch=epoch
+        )
+        self.buffer.direct = False
+        self.state, self.failure = state, None
+        self.stream = Receiver(self.group, hello.generation, self.volumes, epoch)
+        return Welcome(hello.generation, self.committed, epoch)
+
+    def _next_epoch(self) -> int:
+        """An epoch that no write was received in; 0 before the first checkpoint."""
+        durable = self.journal.state
+        if durable.committed is None:
+            return 0
+        return max(durable.committed, durable.epoch, self.buffer.newest_epoch or 0) + 1
+
+    def _check_hello(self, hello: Hello) -> None:
+        if hello.protocol_version != PROTOCOL_VERSION:
+            raise Invalid(
+                Reason.PROTOCOL_VERSION,
+                f"group {self.group}: the primary speaks protocol"
+                f" {hello.protocol_version}, the secondary {PROTOCOL_VERSION};"
+                " run the same version on both sides",
+            )
+        if hello.group != self.group:
+            raise Invalid(Reason.WRONG_GROUP, f"this is group {self.group}")
+        mine = {volume.name: volume for volume in self.volumes}
+        for theirs in hello.volumes:
+            own = mine.pop(theirs.name, None)
+            if own != theirs:
+                raise Refused(
+                    Reason.VOLUME_MISMATCH,
+                    f"group {self.group}: volume {theirs.name} is {theirs} on the"
+                    f" primary and {own or 'absent'} on the secondary;"
+                    " give both sides the same name, uuid and size",
+                    theirs.name,
+                )
+        if mine or [v.name for v in hello.volumes] != [v.name for v in self.volumes]:
+            raise Refused(
+                Reason.VOLUME_MISMATCH,
+                f"group {self.group}: the primary does not name the volumes"
+                f" {[v.name for v in self.volumes]} in this order;"
+                " list the same volumes on both sides",
+            )
+
+    def apply(self, stream: Receiver, seq: int, message: Request) -> (
+        Iterator[Mismatch | None]
+    ):
+        """Applies a received message, in steps; a Mismatch is to be answered.
+
+        Raises:
+            BlkcoloError: the group is FAULTED now; nothing acknowledged is lost.
+        """
+        self._check_current(stream)
+        try:
+            for answer in self._apply(stream, seq, message):
+                yield answer
+                self._check_current(stream)  # a stop may come between two steps
+        except BlkcoloError as error:
+            self.fault(stream, error)
+            raise
+        stream.applied = seq
+
+    def _check_current(self, stream: Receiver) -> None:
+        if stream is not self.stream or self.state is not ReplicaState.RECEIVING:
+            raise Unavailable(
+                Reason.LINK_LOST,
+                f"group {self.group}: this stream was stopped or replaced",
+            )
+
+    def _apply(self, stream: Receiver, seq: int, message: Request) -> (
+        Iterator[Mismatch | None]
+    ):
+        match message:
+            case Batch():
+                stream.check_batch(message)
+                for _ in self.buffer.apply(message):
+                    yield None
+            case Barrier():
+                stream.seal(message, seq)
+                self.buffer.seal(message.epoch)
+            case Verify():
+                yield from self._compare(stream, message)
+            case Flush():
+                # The edge syncs, off this thread, and then sets `durable`.
+                pass
+            case Hello():
+                raise DataLoss(
+                    Reason.SEQUENCE_GAP,
+                    f"group {self.group}: a second hello in one stream;"
+                    " the primary must open a new one",
+                )
+
+    def fault(self, stream: Receiver, error: BlkcoloError) -> None:
+        """The stream cannot be trusted from here on."""
+        if stream is self.stream and self.state is ReplicaState.RECEIVING:
+            self.state = advance(self.group, self.state, Event.FAULT)
+            self.failure = error
+
+    def stream_ended(self, stream: Receiver) -> None:
+        """The stream is gone; what it prepared may still be committed."""
+        if stream is self.stream and self.state is ReplicaState.RECEIVING:
+            self.state = advance(self.group, self.state, Event.STREAM_END)
+
+    def ack(self, stream: Receiver) -> Ack:
+        """The stream's progress."""
+        return Ack(stream.received, stream.applied, stream.durable)
+
+    def _compare(self, stream: Receiver, message: Verify) -> Iterator[Mismatch | None]:
+        different: list[VerifyExtent] = []
+        for extent in message.extents:
+            same = True
+            for piece in self._equal_pieces(extent):
+                same = same and piece
+                yield None
+            if not same:
+                different.append(extent)
+        stream.verify_result(different, complete=message.complete)
+        if different:
+            yield Mismatch(tuple(different))
+
+    def _equal_pieces(self, extent: VerifyExtent) -> Iterator[bool]:
+        """Compares an extent with the disk, a MiB at a time where it should be 0."""
+        disk = self.buffer.disks[extent.volume]
+        try:
+            if extent.digest:
+                content = bytearray(extent.length)
+                disk.read_into(extent.offset, memoryview(content))
+                yield hashlib.sha256(content).digest() == extent.digest
+                return
+            for data in disk.data_extents(extent.offset, extent.length):
+                for start in range(data.offset, data.end, _VERIFY_STEP):
+                    content = bytearray(min(_VERIFY_STEP, data.end - start))
+                    disk.read_into(start, memoryview(content))
+                    yield not any(content)
+        except OSError as error:
+            name = self.volumes[extent.volume].name
+            raise from_os_error(
+                error, "reading the disk", name, extent.offset
+            ) from error
+
+    # Checkpoints.
+
+    def prepared(self, epoch: int, generation: int) -> Prepared | None:
+        """Says that the epoch is prepared, or None while its writes are under way.
+
+        Raises:
+            BlkcoloError: it will not be prepared without a change; says which.
+        """
+        self._check_generation(generation, may_be_newer=False)
+        if self.committed is not None and epoch <= self.committed:
+            return Prepared(epoch, 0)
+        stream = self.stream
+        if stream is not None:
+            sealed = stream.prepared(epoch)
+            if sealed is not None:
+                return Prepared(epoch, sealed.records)
+        if stream is None or self.state is not ReplicaState.RECEIVING:
+            raise self.failure or Refused(
+                Reason.NOT_REPLICATING,
+                f"group {self.group} is {self.state.name}: preparing epoch {epoch}"
+                " needs it to be RECEIVING; resume replication",
+                epoch=epoch,
+            )
+        if not stream.first_epoch <= epoch <= stream.epoch:
+            raise Refused(
+                Reason.EPOCH_GAP,
+                f"group {self.group}: epoch {epoch} cannot be prepared,"
+                f" {stream.epoch} is the current one",
+                epoch=epoch,
+            )
+        if epoch < stream.epoch:
+            raise Refused(
+                Reason.VERIFYING,
+                f"group {self.group}: epoch {epoch} cannot be prepared before the"
+                " contents of both sides were compared; wait for that",
+                epoch=epoch,
+            )
+        return None
+
+    def do_checkpoint(self, epoch: int, generation: int, now: float) -> Committed:
+        """Commits a prepared epoch, and every one before it.
+
+        Args:
+            epoch: the epoch.
+            generation: the caller's.
+            now: seconds since 1970.
+
+        Raises:
+            Refused: it is not prepared, or the caller's generation is not in force.
+            BlkcoloError: the commit record could not be written: nothing happened.
+        """
+        self._check_generation(generation, may_be_newer=False)
+        if self.committed is not None and epoch <= self.committed:
+            return Committed(self.committed, 0)
+        stream = self.stream
+        if stream is None or stream.prepared(epoch) is None:
+            raise Refused(
+                Reason.NOT_PREPARED,
+                f"group {self.group}: epoch {epoch} is not prepared;"
+                " call PrepareCheckpoint for it on the primary, then here",
+                epoch=epoch,
+            )
+        dropped = self.buffer.commit(
+            epoch,
+            lambda: self.journal.update(
+                committed=epoch,
+                committed_at=now,
+                has_base=True,
+                epoch=max(epoch, self.journal.state.epoch),
+            ),
+        )
+        stream.forget(epoch)
+        return Committed(epoch, dropped)
+
+    # The end.
+
+    def stop(self, mode: StopMode, generation: int) -> None:
+        """Ends replication; `flush_steps` does the work where there is any.
+
+        Answers the same when repeated.
+
+        Raises:
+            Refused: the state or the generation does not allow it.
+            BlkcoloError: the journal could not be written: nothing happened.
+        """
+        self._check_generation(generation, may_be_newer=True)
+        if self._stopped_already(mode):
+            if generation > self.generation:
+                self.journal.update(generation=generation)
+            return
+        event = _STOP_EVENTS[mode]
+        state = advance(self.group, self.state, event)
+        if mode is StopMode.FAILOVER and self.committed is None:
+            raise Refused(
+                Reason.NO_CHECKPOINT,
+                f"group {self.group} has no committed checkpoint: there is nothing"
+                " to fail over to; resume replication and wait for one",
+            )
+        newest = max(self.buffer.newest_epoch or 0, self.journal.state.epoch)
+        if self.stream is not None:
+            newest = max(newest, self.stream.epoch)
+        phase = _PHASES[state]
+        if phase is Phase.ROLLING_BACK and self.committed is None:
+            state, phase = ReplicaState.STOPPED, Phase.STOPPED
+        has_base = self.committed is not None and mode is not StopMode.KEEP_LATEST
+        self.journal.update(
+            generation=generation, phase=phase, epoch=newest, has_base=has_base
+        )
+        self.state, self.stream, self.failure = state, None, None
+        if not has_base:
+            self.buffer.forget_base()
+
+    def _stopped_already(self, mode: StopMode) -> bool:
+        failed_over = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
+        stopped = (ReplicaState.ROLLING_BACK, ReplicaState.STOPPED)
+        return self.state in (failed_over if mode is StopMode.FAILOVER else stopped)
+
+    def flush_steps(self) -> Iterator[int]:
+        """Brings the disk to what the stop asked for; yields bytes moved by steps.
+
+        Raises:
+            OSError: the disk refused; calling again goes on.
+        """
+        yield from flush.roll_back(self.buffer)
+        if self.state is ReplicaState.FAILING_OVER:
+            self.journal.update(phase=Phase.SETTLING)
+            self.buffer.direct = True
+            self.buffer.drop_layers()
+            yield from flush.settle_overlays(self.buffer)
+            self.journal.update(phase=Phase.FAILED_OVER)
+        else:
+            self.journal.update(phase=Phase.STOPPED)
+            self.buffer.drop_layers()
+        self.buffer.drop_overlays()
+        self.state = advance(self.group, self.state, Event.FLUSHED)
+
+    def close(self) -> None:
+        """Closes the buffer and the journal; the disks are the caller's."""
+        self.buffer.close()
+        self.journal.close()
+
+
+_STOP_EVENTS = {
+    StopMode.FAILOVER: Event.FAIL_OVER,
+    StopMode.ROLLBACK: Event.ROLL_BACK,
+    StopMode.KEEP_LATEST: Event.KEEP_LATEST,
+}
+_PHASES = {
+    ReplicaState.FAILING_OVER: Phase.FAILING_OVER,
+    ReplicaState.ROLLING_BACK: Phase.ROLLING_BACK,
+    ReplicaState.STOPPED: Phase.STOPPED,
+}

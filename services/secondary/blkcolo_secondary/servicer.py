@@ -1,0 +1,147 @@
+"""SecondaryService on the wire: decode, call, encode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.errors import DataLoss, Invalid, Reason
+from blkcolo.grpc_stream import decode_request, encode_response
+from blkcolo.stream import Hello
+from blkcolo.v1 import secondary_pb2 as pb
+from blkcolo.v1 import secondary_pb2_grpc as rpc
+from blkcolo_secondary.replica import StopMode
+from blkcolo_secondary.status import report, state_message
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    import grpc.aio
+
+    from blkcolo.stream import Request
+    from blkcolo.v1 import stream_pb2
+    from blkcolo_secondary.group import ReplicaGroup
+
+#: A prepare answers this long before its caller stops waiting, in seconds.
+_ANSWER_MARGIN = 0.2
+#: What a caller without a deadline gets, in seconds.
+_DEFAULT_DEADLINE = 10.0
+
+
+class SecondaryServicer(rpc.SecondaryServiceServicer):
+    """Serves the groups of this secondary."""
+
+    def __init__(
+        self, groups: Mapping[str, ReplicaGroup], nbd_uri: Callable[[str], str]
+    ) -> None:
+        """Takes the groups and what turns an export's name into its URI."""
+        self._groups = groups
+        self._nbd_uri = nbd_uri
+
+    def _group(self, name: str) -> ReplicaGroup:
+        group = self._groups.get(name)
+        if group is None:
+            known = ", ".join(self._groups) or "none"
+            raise Invalid(
+                Reason.WRONG_GROUP,
+                f"no group {name!r} on this secondary (it has: {known});"
+                " check the name and the address",
+            )
+        return group
+
+    async def WriteForward(
+        self,
+        request_iterator: AsyncIterator[stream_pb2.WriteForwardRequest],
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> AsyncIterator[stream_pb2.WriteForwardResponse]:
+        """Receives the primary's writes."""
+        first = await anext(aiter(request_iterator), None)
+        hello = decode_request(first) if first is not None else None
+        if not isinstance(hello, Hello) or first is None or first.seq != 1:
+            raise DataLoss(
+                Reason.SEQUENCE_GAP, "a stream starts with a hello of seq 1; send that"
+            )
+        group = self._group(hello.group)
+        async for answer in group.receive(hello, _decoded(request_iterator)):
+            yield encode_response(answer)
+
+    async def PrepareCheckpoint(
+        self,
+        request: pb.SecondaryServicePrepareCheckpointRequest,
+        context: grpc.aio.ServicerContext,
+    ) -> pb.SecondaryServicePrepareCheckpointResponse:
+        """Answers when every write up to the barrier is applied."""
+        group = self._group(request.group)
+        remaining = context.time_remaining() or _DEFAULT_DEADLINE
+        prepared = await group.prepare(
+            request.epoch,
+            request.generation,
+            request.barrier_seq,
+            max(remaining - _ANSWER_MARGIN, remaining / 2),
+        )
+        return pb.SecondaryServicePrepareCheckpointResponse(
+            epoch=prepared.epoch,
+            records=prepared.records,
+            buffer_bytes=group.replica.buffer.buffer_bytes,
+        )
+
+    async def DoCheckpoint(
+        self,
+        request: pb.SecondaryServiceDoCheckpointRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.SecondaryServiceDoCheckpointResponse:
+        """Commits; without an await, so a caller that leaves cannot cut it."""
+        committed = self._group(request.group).commit(request.epoch, request.generation)
+        return pb.SecondaryServiceDoCheckpointResponse(
+            committed_epoch=committed.epoch, dropped_bytes=committed.dropped_bytes
+        )
+
+    async def StopReplication(
+        self,
+        request: pb.SecondaryServiceStopReplicationRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.SecondaryServiceStopReplicationResponse:
+        """Ends replication."""
+        group = self._group(request.group)
+        if request.mode not in {int(mode) for mode in StopMode}:
+            allowed = ", ".join(f"STOP_MODE_{mode.name}" for mode in StopMode)
+            raise Invalid(Reason.INVALID, f"mode is missing; give one of {allowed}")
+        before = group.flushed_bytes
+        await group.stop(StopMode(request.mode), request.generation)
+        return pb.SecondaryServiceStopReplicationResponse(
+            state=state_message(group.replica.state),
+            committed_epoch=group.replica.committed,
+            flushed_bytes=group.flushed_bytes - before,
+        )
+
+    async def GetStatus(
+        self,
+        request: pb.SecondaryServiceGetStatusRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.SecondaryServiceGetStatusResponse:
+        """Reports one group, or all."""
+        asked = [self._group(request.group)] if request.group else self._groups.values()
+        return pb.SecondaryServiceGetStatusResponse(
+            groups=[report(group, self._nbd_uri) for group in asked]
+        )
+
+    async def ListCheckpoints(
+        self,
+        request: pb.SecondaryServiceListCheckpointsRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.SecondaryServiceListCheckpointsResponse:
+        """Lists the checkpoint that failover leads to."""
+        replica = self._group(request.group).replica
+        if replica.committed is None:
+            return pb.SecondaryServiceListCheckpointsResponse()
+        entry = pb.CheckpointEntry(
+            epoch=replica.committed,
+            committed_timestamp_seconds=replica.journal.state.committed_at,
+        )
+        return pb.SecondaryServiceListCheckpointsResponse(checkpoints=[entry])
+
+
+async def _decoded(
+    requests: AsyncIterator[stream_pb2.WriteForwardRequest],
+) -> AsyncIterator[tuple[int, Request]]:
+    async for request in requests:
+        yield request.seq, decode_request(request)

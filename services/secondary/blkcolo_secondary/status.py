@@ -1,0 +1,46 @@
+"""A group's state as the wire reports it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from blkcolo.grpc_errors import failure_message
+from blkcolo.grpc_stream import encode_volume
+from blkcolo.v1 import secondary_pb2 as pb
+from blkcolo.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blkcolo_secondary.group import ReplicaGroup
+    from blkcolo_secondary.replica_state import ReplicaState
+
+
+def state_message(state: ReplicaState) -> types_pb2.ReplicaState.ValueType:
+    """The wire's number of a state; they are equal."""
+    return cast("types_pb2.ReplicaState.ValueType", int(state))
+
+
+def report(group: ReplicaGroup, nbd_uri: Callable[[str], str]) -> pb.ReplicaStatus:
+    """Everything that GetStatus says of a group."""
+    replica, stream = group.replica, group.replica.stream
+    sealed = stream.sealed if stream is not None and stream.verified else []
+    status = pb.ReplicaStatus(
+        group=replica.group,
+        state=state_message(replica.state),
+        generation=replica.generation,
+        committed_epoch=replica.committed,
+        prepared_epoch=sealed[-1].epoch if sealed else None,
+        epoch=stream.epoch if stream is not None else replica.journal.state.epoch,
+        received_seq=stream.received if stream is not None else 0,
+        applied_seq=stream.applied if stream is not None else 0,
+        buffer_bytes=replica.buffer.buffer_bytes,
+        overlay_bytes=replica.buffer.overlay_bytes,
+        volumes=[encode_volume(volume) for volume in replica.volumes],
+        secondary_vm=group.secondary_vm,
+        nbd_uris=[nbd_uri(volume.name) for volume in replica.volumes],
+        flush_remaining_bytes=group.flush_remaining_bytes,
+    )
+    if replica.failure is not None:
+        status.failure.CopyFrom(failure_message(replica.failure))
+    return status
