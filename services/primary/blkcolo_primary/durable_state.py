@@ -1,0 +1,68 @@
+"""What the primary must remember of a group: its generation, and a fence.
+
+One small JSON file a group, written to a spare name, synced and renamed. A fence that
+was answered holds for ever, whatever dies: it is on disk before the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from blkcolo.errors import DataLoss, Reason, from_os_error
+
+if TYPE_CHECKING:
+    from blkcolo.files import Folder
+
+
+@dataclass(frozen=True)
+class DurableState:
+    """A group's generation, and whether VM writes are refused in it."""
+
+    generation: int = 0
+    fenced: bool = False
+
+
+def load(folder: Folder, group: str) -> DurableState:
+    """Reads the state; a group that was never seen has generation 0.
+
+    Raises:
+        DataLoss: the file is damaged; names it.
+    """
+    name = f"{group}.json"
+    if name not in folder.names():
+        return DurableState()
+    file = folder.open(name)
+    try:
+        content = bytearray(file.size)
+        file.read_into(0, memoryview(content))
+        return DurableState(**json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise DataLoss(
+            Reason.DISK_ERROR,
+            f"{name} is damaged: {error}; remove it if no failover of group"
+            f" {group} ever took place, or ask the coordinator for its generation",
+        ) from error
+    finally:
+        file.close()
+
+
+def save(folder: Folder, group: str, state: DurableState) -> None:
+    """Writes the state; it holds when this returns.
+
+    Raises:
+        BlkcoloError: the disk refused; the old state holds.
+    """
+    name, spare = f"{group}.json", f"{group}.json.new"
+    try:
+        file = folder.open(spare)
+        try:
+            file.truncate(0)
+            file.write(0, json.dumps(asdict(state)).encode())
+            file.sync()
+        finally:
+            file.close()
+        folder.rename(spare, name)
+    except OSError as error:
+        raise from_os_error(error, f"writing {name}") from error

@@ -1,0 +1,107 @@
+"""The states of a group's forwarding on the primary, and every step between them.
+
+Rules: whatever changes the state is an event of this table; an event that a state
+does not list is refused and changes nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from blkcolo.errors import Reason, Refused
+
+
+class ForwardState(enum.IntEnum):
+    """What forwarding does; the numbers are those of blkcolo.v1.ForwardState."""
+
+    #: Not replicating; the VM's disk is served.
+    IDLE = 1
+    #: Opening the stream.
+    CONNECTING = 2
+    #: Streaming; contents are being compared.
+    VERIFYING = 3
+    #: Streaming; both sides agreed.
+    REPLICATING = 4
+    #: The stream was lost; the VM writes on unprotected, or waits (freeze).
+    LOST = 5
+    #: A newer generation exists: VM writes are refused.
+    FENCED = 6
+
+
+class Event(enum.Enum):
+    """What can happen to it."""
+
+    #: StartReplication.
+    START = "a start"
+    #: The secondary answered the hello.
+    WELCOME = "a welcome"
+    #: A verify pass ended without a difference.
+    VERIFIED = "the end of the comparison"
+    #: The stream broke, stalled, or was given up.
+    LOSE = "a lost link"
+    #: StopReplication.
+    STOP = "a stop"
+    #: Fence.
+    FENCE = "a fence"
+
+
+_S, _E = ForwardState, Event
+
+TRANSITIONS: dict[ForwardState, dict[Event, ForwardState]] = {
+    _S.IDLE: {
+        _E.START: _S.CONNECTING,
+        _E.STOP: _S.IDLE,
+        _E.FENCE: _S.FENCED,
+    },
+    _S.CONNECTING: {
+        _E.WELCOME: _S.VERIFYING,
+        _E.LOSE: _S.LOST,
+        _E.STOP: _S.IDLE,
+        _E.FENCE: _S.FENCED,
+    },
+    _S.VERIFYING: {
+        _E.VERIFIED: _S.REPLICATING,
+        _E.LOSE: _S.LOST,
+        _E.STOP: _S.IDLE,
+        _E.FENCE: _S.FENCED,
+    },
+    _S.REPLICATING: {
+        _E.LOSE: _S.LOST,
+        _E.STOP: _S.IDLE,
+        _E.FENCE: _S.FENCED,
+    },
+    _S.LOST: {
+        _E.START: _S.CONNECTING,
+        _E.STOP: _S.IDLE,
+        _E.FENCE: _S.FENCED,
+    },
+    _S.FENCED: {
+        _E.START: _S.CONNECTING,  # only with a generation above the fence's
+        _E.FENCE: _S.FENCED,
+    },
+}
+
+#: The states in which every VM write goes into the stream.
+STREAMING = frozenset({ForwardState.VERIFYING, ForwardState.REPLICATING})
+
+
+def advance(group: str, state: ForwardState, event: Event) -> ForwardState:
+    """The state after `event`.
+
+    Raises:
+        Refused: the state does not allow it; says which states do.
+    """
+    following = TRANSITIONS[state].get(event)
+    if following is None:
+        allowed = [s.name for s, events in TRANSITIONS.items() if event in events]
+        reason = Reason.WRONG_STATE
+        if event is Event.START:
+            reason = Reason.ALREADY_REPLICATING
+        elif state is ForwardState.FENCED:
+            reason = Reason.FENCED
+        raise Refused(
+            reason,
+            f"group {group} is {state.name}: {event.value} needs it to be"
+            f" {' or '.join(allowed)}",
+        )
+    return following

@@ -1,0 +1,266 @@
+"""The primary's core for one group: what a write, a barrier and a loss mean.
+
+Sans-IO: the edge (`group`) performs the local write, tells it here, and carries the
+outbox to the secondary. Invariant I5: from the moment a write is not in a stream, or
+a stream that holds it is lost, it is counted as unreplicated and `protected` is
+False; nothing but a verified new stream and a commit in it makes it True again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
+from blkcolo.stream import RecordKind
+from blkcolo_primary.forward_state import STREAMING, Event, ForwardState, advance
+from blkcolo_primary.outbox import Outbox
+
+if TYPE_CHECKING:
+    from blkcolo.stream import Welcome
+
+
+@dataclass
+class Totals:
+    """Byte counts since the service started."""
+
+    sent: int = 0
+    acked: int = 0
+    unreplicated: int = 0
+
+
+@dataclass
+class ForwarderCore:
+    """One group on the primary.
+
+    Attributes:
+        group: its name.
+        batch_bytes: bound of a batch's payload.
+        generation: the newest known one.
+        state: see `forward_state`.
+        outbox: the stream's queue; None without a stream.
+        committed: the newest epoch of this stream that is committed.
+        failure: why the last stream was lost, or could not start.
+    """
+
+    group: str
+    batch_bytes: int
+    generation: int = 0
+    state: ForwardState = ForwardState.IDLE
+    outbox: Outbox | None = None
+    committed: int | None = None
+    failure: BlkcoloError | None = None
+    totals: Totals = field(default_factory=Totals)
+    _epoch: int = 0
+    _epoch_start_bytes: int = 0
+    _last_barrier: tuple[Outbox, int, int] | None = None
+
+    # What it is.
+
+    @property
+    def protected(self) -> bool:
+        """True while every write is forwarded above a checkpoint of this stream."""
+        return self.state is ForwardState.REPLICATING and self.committed is not None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that VM writes belong to."""
+        return self.outbox.epoch if self.outbox is not None else self._epoch
+
+    @property
+    def sent_bytes(self) -> int:
+        """Data bytes handed to streams since the service started."""
+        return self.totals.sent + (self.outbox.sent_bytes if self.outbox else 0)
+
+    @property
+    def acked_bytes(self) -> int:
+        """Data bytes that the secondary has applied since the service started."""
+        return self.totals.acked + (self.outbox.applied_bytes if self.outbox else 0)
+
+    @property
+    def recorded_bytes(self) -> int:
+        """Data bytes given to streams, those not yet sent included."""
+        pending = self.outbox.unapplied_data_bytes if self.outbox else 0
+        return self.acked_bytes + pending
+
+    @property
+    def sent_bytes_in_epoch(self) -> int:
+        """Data bytes of the current epoch, those not yet sent included."""
+        return self.recorded_bytes - self._epoch_start_bytes
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Bytes in the window."""
+        return self.outbox.in_flight_bytes if self.outbox is not None else 0
+
+    def check_generation(self, generation: int, *, may_be_newer: bool) -> None:
+        """Refuses a caller of another generation.
+
+        Raises:
+            StaleGeneration: it is older.
+            Refused: it is newer, where nothing newer can be brought.
+        """
+        if generation < self.generation:
+            raise StaleGeneration.of(self.group, generation, self.generation)
+        if generation > self.generation and not may_be_newer:
+            raise Refused(
+                Reason.UNKNOWN_GENERATION,
+                f"group {self.group}: generation {generation} is not known here,"
+                f" {self.generation} is in force; only a start, a stop or a fence"
+                " brings a newer one",
+            )
+
+    # The stream.
+
+    def start(self, generation: int) -> None:
+        """A stream is being opened.
+
+        Raises:
+            Refused: not in this state, or fenced in this generation.
+        """
+        self.check_generation(generation, may_be_newer=True)
+        if self.state is ForwardState.FENCED and generation <= self.generation:
+            raise Refused(
+                Reason.FENCED,
+                f"group {self.group} was fenced in generation {self.generation}:"
+                " its secondary was, or was to be, failed over; starting it again"
+                " needs a newer generation",
+            )
+        self.state = advance(self.group, self.state, Event.START)
+        self.generation = generation
+        self.committed = None
+
+    def welcome(self, welcome: Welcome) -> None:
+        """The stream stands: from here on every write goes into it."""
+        self.state = advance(self.group, self.state, Event.WELCOME)
+        self.failure = None
+        self.outbox = Outbox(welcome.epoch, self.batch_bytes)
+        self._epoch_start_bytes = self.recorded_bytes
+
+    def verified(self) -> None:
+        """The comparison ended without a difference."""
+        self.state = advance(self.group, self.state, Event.VERIFIED)
+
+    def lose(self, error: BlkcoloError) -> None:
+        """The stream is gone; what it held and was not applied is unreplicated."""
+        if self.state is ForwardState.CONNECTING or self.state in STREAMING:
+            self._end_stream(advance(self.group, self.state, Event.LOSE))
+            self.failure = error
+
+    def stop(self, generation: int) -> None:
+        """Forwarding ends by request."""
+        self.check_generation(generation, may_be_newer=True)
+        state = advance(self.group, self.state, Event.STOP)
+        self._end_stream(state)
+        self.generation, self.failure = generation, None
+
+    def fence(self, generation: int) -> None:
+        """A newer generation exists: no VM write is accepted from here on.
+
+        Raises:
+            StaleGeneration: the fence itself is not newer.
+        """
+        self.check_generation(generation, may_be_newer=True)
+        fenced = self.state is ForwardState.FENCED
+        if generation == self.generation and not fenced:
+            raise StaleGeneration.of(self.group, generation, self.generation)
+        self._end_stream(advance(self.group, self.state, Event.FENCE))
+        self.generation = generation
+
+    def _end_stream(self, state: ForwardState) -> None:
+        self.state, self.committed = state, None
+        if self.outbox is None:
+            return
+        self.totals.unreplicated += self.outbox.unapplied_covered_bytes
+        self.totals.sent += self.outbox.sent_bytes
+        self.totals.acked += self.outbox.applied_bytes
+        self._epoch = self.outbox.epoch
+        self.outbox = None
+        self._epoch_start_bytes = self.recorded_bytes
+
+    # Writes.
+
+    def wrote(self, volume: int, offset: int, data: memoryview) -> int | None:
+        """A local write is done; returns the seq that covers it, if any does."""
+        if self.outbox is None:
+            self._unreplicated(len(data))
+            return None
+        return self.outbox.data(volume, offset, data)
+
+    def zeroed(
+        self, volume: int, offset: int, length: int, *, trim: bool
+    ) -> int | None:
+        """A local zero or trim is done; returns the seq that covers it, if any."""
+        if self.outbox is None:
+            self._unreplicated(length)
+            return None
+        kind = RecordKind.TRIM if trim else RecordKind.ZERO
+        return self.outbox.zero(volume, offset, length, kind)
+
+    def _unreplicated(self, length: int) -> None:
+        """Counts bytes that no stream carries, once there was one to carry them."""
+        if self.state in (ForwardState.LOST, ForwardState.CONNECTING):
+            self.totals.unreplicated += length
+
+    # Checkpoints.
+
+    def prepare(self, epoch: int, generation: int) -> int:
+        """Puts the barrier of the current epoch into the stream; returns its seq.
+
+        Answers the same for the epoch that was ended last.
+
+        Raises:
+            Refused: not replicating, or another epoch is due.
+        """
+        self.check_generation(generation, may_be_newer=False)
+        if self.outbox is None or self.state is not ForwardState.REPLICATING:
+            raise self._not_replicating(epoch)
+        ended = self._last_barrier
+        if ended is not None and ended[0] is self.outbox and ended[1] == epoch:
+            return ended[2]
+        if epoch != self.outbox.epoch:
+            raise Refused(
+                Reason.EPOCH_GAP,
+                f"group {self.group}: epoch {epoch} cannot be prepared,"
+                f" {self.outbox.epoch} is the current one",
+                epoch=epoch,
+            )
+        seq = self.outbox.barrier()
+        self._last_barrier = (self.outbox, epoch, seq)
+        self._epoch_start_bytes = self.recorded_bytes
+        return seq
+
+    def _not_replicating(self, epoch: int) -> BlkcoloError:
+        if self.state is ForwardState.LOST and self.failure is not None:
+            return Refused(
+                self.failure.reason,
+                f"group {self.group} lost its stream: {self.failure}",
+                epoch=epoch,
+            )
+        verifying = self.state is ForwardState.VERIFYING
+        return Refused(
+            Reason.VERIFYING if verifying else Reason.NOT_REPLICATING,
+            f"group {self.group} is {self.state.name}: a checkpoint needs it to be"
+            " REPLICATING; "
+            + ("wait for the comparison" if verifying else "resume replication"),
+            epoch=epoch,
+        )
+
+    def do_checkpoint(self, epoch: int, generation: int) -> int:
+        """Learns that `epoch` is committed; returns the newest committed one.
+
+        Raises:
+            Refused: there is no stream, or the epoch was not ended in it.
+        """
+        self.check_generation(generation, may_be_newer=False)
+        if self.outbox is None:
+            raise self._not_replicating(epoch)
+        if epoch >= self.outbox.epoch:
+            raise Refused(
+                Reason.NOT_PREPARED,
+                f"group {self.group}: epoch {epoch} is not prepared,"
+                f" {self.outbox.epoch} is the current one; prepare it first",
+                epoch=epoch,
+            )
+        self.committed = max(epoch, self.committed if self.committed else 0)
+        return self.committed

@@ -1,0 +1,187 @@
+"""One WriteForward stream: carries the outbox to the secondary and acks back.
+
+The only gRPC of the primary's data path. A link runs until it is cancelled or fails;
+whoever runs it learns why from the BlkcoloError that it raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+
+from blkcolo.errors import DataLoss, Reason, Refused, Unavailable
+from blkcolo.grpc_client import open_channel
+from blkcolo.grpc_errors import to_domain
+from blkcolo.grpc_stream import decode_response, encode_request
+from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
+from blkcolo.v1 import secondary_pb2_grpc as rpc
+from blkcolo.v1 import stream_pb2 as pb
+
+if TYPE_CHECKING:
+    from blkcolo.addresses import Address
+    from blkcolo.stream import Request, Response
+    from blkcolo.wakeup import Wakeup
+    from blkcolo_primary.outbox import Outbox
+
+_Call = grpc.aio.StreamStreamCall[pb.WriteForwardRequest, pb.WriteForwardResponse]
+
+
+class LinkOwner(Protocol):
+    """What a link tells its group."""
+
+    @property
+    def work(self) -> Wakeup:
+        """Fires when the outbox has something to send."""
+        ...
+
+    def on_welcome(self, welcome: Welcome) -> Outbox:
+        """The stream stands; returns what is to be sent."""
+        ...
+
+    def on_ack(self, ack: Ack) -> None:
+        """The secondary made progress."""
+        ...
+
+
+class Link:
+    """One stream to one secondary."""
+
+    def __init__(
+        self, owner: LinkOwner, address: Address, hello: Hello, timeout: float
+    ) -> None:
+        """Takes everything that a stream needs; nothing is opened yet.
+
+        Args:
+            owner: the group.
+            address: the secondary's gRPC.
+            hello: the first message.
+            timeout: seconds without progress after which the link counts as lost.
+        """
+        self._owner = owner
+        self._address = address
+        self._hello = hello
+        self._timeout = timeout
+        self._progress_at = 0.0
+        self._outbox: Outbox | None = None
+
+    async def run(self) -> None:
+        """Streams until cancelled.
+
+        Raises:
+            BlkcoloError: the link is lost, and why.
+        """
+        async with open_channel(self._address) as channel:
+            call = rpc.SecondaryServiceStub(channel).WriteForward()
+            try:
+                outbox = await self._greet(call)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._send(call, outbox))
+                    tasks.create_task(self._receive(call))
+                    tasks.create_task(self._watch(outbox))
+            except* grpc.aio.AioRpcError as errors:
+                raise to_domain(_first(errors), str(self._address)) from errors
+            finally:
+                call.cancel()
+
+    async def _greet(self, call: _Call) -> Outbox:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._write(call, 1, self._hello)
+                answer = await self._read(call)
+        except TimeoutError as error:
+            raise self._silent() from error
+        if not isinstance(answer, Welcome):
+            raise DataLoss(
+                Reason.PROTOCOL_VERSION,
+                f"{self._address} answered a hello with {type(answer).__name__};"
+                " run the same version on both sides",
+            )
+        self._progress_at = asyncio.get_running_loop().time()
+        return self._owner.on_welcome(answer)
+
+    async def _write(self, call: _Call, seq: int, message: Request) -> None:
+        try:
+            await call.write(encode_request(seq, message))
+        except asyncio.InvalidStateError as error:
+            raise self._ended() from error
+
+    async def _read(self, call: _Call) -> Response:
+        answer = await call.read()
+        if answer is grpc.aio.EOF or not isinstance(answer, pb.WriteForwardResponse):
+            raise self._ended()
+        response = decode_response(answer)
+        if isinstance(response, StreamFailure):
+            raise response.error
+        return response
+
+    async def _send(self, call: _Call, outbox: Outbox) -> None:
+        while True:
+            taken = outbox.take()
+            if taken is None:
+                await self._owner.work.wait()
+                continue
+            if outbox.empty:
+                self._note_progress(outbox)
+            await self._write(call, *taken)
+
+    def _note_progress(self, outbox: Outbox) -> None:
+        """Waiting starts with the first message that is not applied yet."""
+        if outbox.applied_seq >= outbox.last_seq - 1:
+            self._progress_at = asyncio.get_running_loop().time()
+
+    async def _receive(self, call: _Call) -> None:
+        while True:
+            answer = await self._read(call)
+            self._progress_at = asyncio.get_running_loop().time()
+            if isinstance(answer, Ack):
+                self._owner.on_ack(answer)
+            elif isinstance(answer, Mismatch):
+                raise self._different(answer)
+
+    async def _watch(self, outbox: Outbox) -> None:
+        """Ends a link whose secondary stopped answering (the peer that hangs)."""
+        loop = asyncio.get_running_loop()
+        while True:
+            idle = loop.time() - self._progress_at
+            if outbox.drained:
+                idle = 0.0
+                self._progress_at = loop.time()
+            elif idle > self._timeout:
+                raise self._silent()
+            await asyncio.sleep(max(self._timeout - idle, 0.05) / 4)
+
+    def _different(self, mismatch: Mismatch) -> Refused:
+        first = mismatch.extents[0]
+        name = self._hello.volumes[first.volume].name
+        return Refused(
+            Reason.CONTENTS_DIFFER,
+            f"volume {name}: the two sides differ, first within"
+            f" {first.offset}+{first.length}; make both new or copy one image over the"
+            " other while both services are stopped, then resume replication",
+            name,
+            first.offset,
+        )
+
+    def _silent(self) -> Unavailable:
+        return Unavailable(
+            Reason.LINK_LOST,
+            f"secondary {self._address} made no progress for {self._timeout:g} s;"
+            " look at it and at the network",
+        )
+
+    def _ended(self) -> Unavailable:
+        return Unavailable(
+            Reason.LINK_LOST,
+            f"secondary {self._address} ended the stream; look at its log",
+        )
+
+
+def _first(errors: BaseExceptionGroup[grpc.aio.AioRpcError]) -> grpc.aio.AioRpcError:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, grpc.aio.AioRpcError):
+        raise TypeError(error)
+    return error

@@ -1,0 +1,181 @@
+"""What one stream still has to send, and what it still waits for: a pure queue.
+
+Writes enter in the order of the local disk and leave as batches: everything that
+came in while the link was busy shares one message, up to a bound. A barrier, a
+verify or a flush closes the open batch, so one order holds for all.
+
+Bytes count from the moment a write enters until the secondary has applied it: that
+is the in-flight window.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import google_crc32c
+
+from blkcolo.stream import Barrier, Batch, RecordKind, extend_digest
+
+if TYPE_CHECKING:
+    from blkcolo.stream import Flush, Request, Verify
+
+#: What a message or record counts in the window besides its data, in bytes.
+RECORD_BYTES = 32
+#: More records than this never share a batch, whatever their size.
+_MAX_RECORDS = 8192
+
+
+class _Sent(NamedTuple):
+    seq: int
+    data_bytes: int
+    window_bytes: int
+    covered_bytes: int
+
+
+class Outbox:
+    """The messages of one stream from the hello (seq 1) on.
+
+    Attributes:
+        epoch: the epoch that the next write belongs to.
+        sent_bytes: data bytes handed to the stream.
+        applied_bytes: data bytes that the secondary has applied.
+        in_flight_bytes: bytes recorded and not applied; the window's fill.
+        unapplied_data_bytes: data bytes recorded and not applied.
+        unapplied_covered_bytes: the same, with the lengths of zeros and trims.
+        last_seq: the seq of the newest write's message.
+    """
+
+    def __init__(self, epoch: int, batch_bytes: int) -> None:
+        """Starts behind the hello.
+
+        Args:
+            epoch: the epoch that the welcome named.
+            batch_bytes: bound of a batch's payload.
+        """
+        self.epoch = epoch
+        self.sent_bytes = self.applied_bytes = 0
+        self.in_flight_bytes = self.unapplied_data_bytes = 0
+        self.unapplied_covered_bytes = 0
+        self.applied_seq = self.received_seq = self.durable_seq = 1
+        self._batch_bytes = batch_bytes
+        self._next_seq = 2
+        self._queue: deque[tuple[int, Request]] = deque()
+        self._unapplied: deque[_Sent] = deque()
+        self._records = 0
+        self._digest = 0
+        self._open = Batch(epoch)
+        self._parts: list[bytes] = []
+        self._open_bytes = 0
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the message that the newest write is, or will be, in."""
+        return self._next_seq if self._open.kinds else self._next_seq - 1
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing waits to be sent."""
+        return not self._queue and not self._open.kinds
+
+    @property
+    def drained(self) -> bool:
+        """True when the secondary has applied everything."""
+        return self.empty and not self._unapplied
+
+    def data(self, volume: int, offset: int, data: memoryview) -> int:
+        """Adds a write; returns the seq that will cover it.
+
+        The bytes are copied, since the NBD receive buffer is used again.
+        """
+        for start in range(0, len(data), self._batch_bytes):
+            part = bytes(data[start : start + self._batch_bytes])
+            if self._open_bytes + len(part) > self._batch_bytes:
+                self._close_batch()
+            self._parts.append(part)
+            self._open_bytes += len(part)
+            checksum = google_crc32c.value(part)
+            self._add(RecordKind.DATA, volume, offset + start, len(part), checksum)
+            self.in_flight_bytes += len(part)
+            self.unapplied_data_bytes += len(part)
+        return self.last_seq
+
+    def zero(self, volume: int, offset: int, length: int, kind: RecordKind) -> int:
+        """Adds a zero or a trim; returns the seq that will cover it."""
+        self._add(kind, volume, offset, length, 0)
+        return self.last_seq
+
+    def _add(
+        self, kind: RecordKind, volume: int, offset: int, length: int, checksum: int
+    ) -> None:
+        batch = self._open
+        batch.kinds.append(kind)
+        batch.volumes.append(volume)
+        batch.offsets.append(offset)
+        batch.lengths.append(length)
+        batch.checksums.append(checksum)
+        self.in_flight_bytes += RECORD_BYTES
+        self.unapplied_covered_bytes += length
+        if len(batch.kinds) >= _MAX_RECORDS:
+            self._close_batch()
+
+    def barrier(self) -> int:
+        """Ends the epoch; returns the barrier's seq."""
+        self._close_batch()
+        barrier = Barrier(self.epoch, self._records, self._digest)
+        seq = self._enqueue(barrier)
+        self.epoch += 1
+        self._open = Batch(self.epoch)
+        self._records = self._digest = 0
+        return seq
+
+    def control(self, message: Verify | Flush) -> int:
+        """Adds a verify or a flush behind all that came before; returns its seq."""
+        self._close_batch()
+        return self._enqueue(message)
+
+    def _close_batch(self) -> None:
+        batch = self._open
+        if not batch.kinds:
+            return
+        batch.payload = b"".join(self._parts)
+        self._records += len(batch.kinds)
+        self._digest = extend_digest(self._digest, batch)
+        window = self._open_bytes + RECORD_BYTES * len(batch.kinds)
+        data, self._open_bytes, self._parts = self._open_bytes, 0, []
+        self._open = Batch(self.epoch)
+        self._push(batch, data=data, window=window, covered=sum(batch.lengths))
+
+    def _enqueue(self, message: Request) -> int:
+        self.in_flight_bytes += RECORD_BYTES
+        return self._push(message, data=0, window=RECORD_BYTES, covered=0)
+
+    def _push(self, message: Request, *, data: int, window: int, covered: int) -> int:
+        seq = self._next_seq
+        self._next_seq += 1
+        self._queue.append((seq, message))
+        self._unapplied.append(_Sent(seq, data, window, covered))
+        return seq
+
+    def take(self) -> tuple[int, Request] | None:
+        """The next message to send, if there is one."""
+        if not self._queue:
+            self._close_batch()
+        if not self._queue:
+            return None
+        seq, message = self._queue.popleft()
+        if isinstance(message, Batch):
+            self.sent_bytes += len(message.payload)
+        return seq, message
+
+    def acknowledge(self, received: int, applied: int, durable: int) -> None:
+        """Takes in the secondary's progress; older answers change nothing."""
+        self.received_seq = max(self.received_seq, received)
+        self.durable_seq = max(self.durable_seq, durable)
+        self.applied_seq = max(self.applied_seq, applied)
+        while self._unapplied and self._unapplied[0].seq <= self.applied_seq:
+            done = self._unapplied.popleft()
+            self.applied_bytes += done.data_bytes
+            self.unapplied_data_bytes -= done.data_bytes
+            self.unapplied_covered_bytes -= done.covered_bytes
+            self.in_flight_bytes -= done.window_bytes
