@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -30,6 +29,7 @@ from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import STREAMING, ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.link import Link
+from blkcolo_primary.pending_replies import PendingReplies
 from blkcolo_primary.verify_pass import verify_messages
 
 if TYPE_CHECKING:
@@ -45,14 +45,8 @@ _log = structlog.get_logger(__name__)
 
 #: Verify messages on their way at once.
 _VERIFY_WINDOW = 16
-
-
-class _Waiter(NamedTuple):
-    """A reply that waits until the secondary reached `seq`."""
-
-    seq: int
-    durable: bool
-    done: asyncio.Future[None]
+#: What is read back at once after a failed local write, in bytes.
+_MIRROR_STEP = 1 << 20
 
 
 class ForwardGroup:
@@ -86,7 +80,8 @@ class ForwardGroup:
         )
         self._slow = ThreadPoolExecutor(1, f"slow-{settings.name}")
         self._link: asyncio.Task[None] | None = None
-        self._waiters: deque[_Waiter] = deque()
+        self._writes = PendingReplies()
+        self._durable = PendingReplies()
         self._gate: asyncio.Future[None] | None = None
         self._flushes: set[asyncio.Task[None]] = set()
 
@@ -350,8 +345,9 @@ class ForwardGroup:
         self._check_writable()
         try:
             work()
-        except OSError:
-            self._mirror(volume, offset, length)
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:  # that says: nothing was done
+                self._mirror(volume, offset, length)
             raise
         seq = self.core.zeroed(volume, offset, length, trim=trim)
         return self._answer(volume, seq, fua=fua)
@@ -367,17 +363,16 @@ class ForwardGroup:
         the link counts as lost.
         """
         try:
-            content = bytearray(length)
-            self.disks[volume].read_into(offset, memoryview(content))
-        except (OSError, MemoryError) as error:
-            cause = error if isinstance(error, OSError) else OSError(errno.ENOMEM, "")
+            for start in range(offset, offset + length, _MIRROR_STEP):
+                content = bytearray(min(_MIRROR_STEP, offset + length - start))
+                self.disks[volume].read_into(start, memoryview(content))
+                self.core.wrote(volume, start, memoryview(content))
+        except OSError as error:
             name = self.volumes[volume].name
-            self.lose(from_os_error(cause, "writing the disk", name, offset))
+            self.lose(from_os_error(error, "reading the disk back", name, offset))
             if self._link is not None:
                 self._link.cancel()
-        else:
-            self.core.wrote(volume, offset, memoryview(content))
-            self.work.fire()
+        self.work.fire()
 
     def _answer(
         self, volume: int, seq: int | None, *, fua: bool
@@ -391,12 +386,7 @@ class ForwardGroup:
             self.core.state is ForwardState.LOST
             and self.settings.on_disconnect == "freeze"
         )
-        return self._wait_for(seq or 0, durable=False) if waits or frozen else None
-
-    def _wait_for(self, seq: int, *, durable: bool) -> asyncio.Future[None]:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(_Waiter(seq, durable, done))
-        return done
+        return self._writes.wait_for(seq or 0) if waits or frozen else None
 
     def flush(self, volume: int) -> asyncio.Future[None]:
         """Makes the local disk durable; with `applied`, the secondary's too."""
@@ -406,7 +396,7 @@ class ForwardGroup:
         outbox = self.core.outbox
         if self.settings.ack_policy != "applied" or outbox is None:
             return local
-        remote = self._wait_for(outbox.control(Flush()), durable=True)
+        remote = self._durable.wait_for(outbox.control(Flush()))
         self.work.fire()
         both = loop.create_task(_both(local, remote), name=f"flush {self.name}")
         self._flushes.add(both)
@@ -420,19 +410,12 @@ class ForwardGroup:
             if self.settings.ack_policy == "received"
             else outbox.applied_seq
         )
-        while self._waiters:
-            waiter = self._waiters[0]
-            if waiter.seq > (outbox.durable_seq if waiter.durable else reached):
-                return
-            self._waiters.popleft()
-            if not waiter.done.done():
-                waiter.done.set_result(None)
+        self._writes.release(reached)
+        self._durable.release(outbox.durable_seq)
 
     def _release_all(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done.done():
-                waiter.done.set_result(None)
+        self._writes.release_all()
+        self._durable.release_all()
 
 
 async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:

@@ -88,7 +88,7 @@ class Link:
     async def _greet(self, call: _Call) -> Outbox:
         try:
             async with asyncio.timeout(self._timeout):
-                await self._write(call, 1, self._hello)
+                await call.write(encode_request(1, self._hello))
                 answer = await self._read(call)
         except TimeoutError as error:
             raise self._silent() from error
@@ -101,12 +101,6 @@ class Link:
         self._progress_at = asyncio.get_running_loop().time()
         return self._owner.on_welcome(answer)
 
-    async def _write(self, call: _Call, seq: int, message: Request) -> None:
-        try:
-            await call.write(encode_request(seq, message))
-        except asyncio.InvalidStateError as error:
-            raise self._ended() from error
-
     async def _read(self, call: _Call) -> Response:
         answer = await call.read()
         if answer is grpc.aio.EOF or not isinstance(answer, pb.WriteForwardResponse):
@@ -117,14 +111,18 @@ class Link:
         return response
 
     async def _send(self, call: _Call, outbox: Outbox) -> None:
-        while True:
+        """Sends until the call is over; why it is over, `_receive` learns."""
+        while not call.done():
             taken = outbox.take()
             if taken is None:
                 await self._owner.work.wait()
                 continue
             if outbox.empty:
                 self._note_progress(outbox)
-            await self._write(call, *taken)
+            try:
+                await call.write(encode_request(*taken))
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                return
 
     def _note_progress(self, outbox: Outbox) -> None:
         """Waiting starts with the first message that is not applied yet."""

@@ -1,0 +1,139 @@
+"""PrimaryService on the wire: decode, call, encode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.addresses import Address
+from blkcolo.errors import Invalid, Reason
+from blkcolo.v1 import primary_pb2 as pb
+from blkcolo.v1 import primary_pb2_grpc as rpc
+from blkcolo_primary.status import report, state_message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import grpc.aio
+
+    from blkcolo_primary.group import ForwardGroup
+
+#: An answer comes this long before its caller stops waiting, in seconds.
+_ANSWER_MARGIN = 0.2
+#: What a caller without a deadline gets, in seconds.
+_DEFAULT_DEADLINE = 10.0
+
+
+class PrimaryServicer(rpc.PrimaryServiceServicer):
+    """Serves the groups of this primary."""
+
+    def __init__(
+        self, groups: Mapping[str, ForwardGroup], nbd_uri: Callable[[str], str]
+    ) -> None:
+        """Takes the groups and what turns an export's name into its URI."""
+        self._groups = groups
+        self._nbd_uri = nbd_uri
+
+    def _group(self, name: str) -> ForwardGroup:
+        group = self._groups.get(name)
+        if group is None:
+            known = ", ".join(self._groups) or "none"
+            raise Invalid(
+                Reason.WRONG_GROUP,
+                f"no group {name!r} on this primary (it has: {known});"
+                " check the name and the address",
+            )
+        return group
+
+    async def StartReplication(
+        self, request: pb.StartReplicationRequest, context: grpc.aio.ServicerContext
+    ) -> pb.StartReplicationResponse:
+        """Connects to the secondary."""
+        group = self._group(request.group)
+        try:
+            address = Address.parse(request.secondary_address)
+        except ValueError as error:
+            raise Invalid(Reason.INVALID, f"secondary_address: {error}") from error
+        await group.start_replication(request.generation, address, _time_left(context))
+        return pb.StartReplicationResponse(
+            state=state_message(group.core.state), epoch=group.core.epoch
+        )
+
+    async def PrepareCheckpoint(
+        self,
+        request: pb.PrimaryServicePrepareCheckpointRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.PrimaryServicePrepareCheckpointResponse:
+        """Puts the barrier into the stream."""
+        group = self._group(request.group)
+        seq = group.prepare(request.epoch, request.generation)
+        return pb.PrimaryServicePrepareCheckpointResponse(
+            epoch=request.epoch,
+            barrier_seq=seq,
+            sent_bytes=group.core.recorded_bytes,
+        )
+
+    async def DoCheckpoint(
+        self,
+        request: pb.PrimaryServiceDoCheckpointRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.PrimaryServiceDoCheckpointResponse:
+        """Learns of a commit."""
+        group = self._group(request.group)
+        committed = group.do_checkpoint(request.epoch, request.generation)
+        return pb.PrimaryServiceDoCheckpointResponse(committed_epoch=committed)
+
+    async def GetSentDataSize(
+        self,
+        request: pb.GetSentDataSizeRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.GetSentDataSizeResponse:
+        """Reports the sent bytes."""
+        core = self._group(request.group).core
+        if request.generation:
+            core.check_generation(request.generation, may_be_newer=False)
+        return pb.GetSentDataSizeResponse(
+            sent_bytes=core.sent_bytes,
+            sent_bytes_in_epoch=core.sent_bytes_in_epoch,
+            epoch=core.epoch,
+        )
+
+    async def StopReplication(
+        self,
+        request: pb.PrimaryServiceStopReplicationRequest,
+        context: grpc.aio.ServicerContext,
+    ) -> pb.PrimaryServiceStopReplicationResponse:
+        """Ends forwarding."""
+        group = self._group(request.group)
+        await group.stop_replication(
+            request.generation, drain=request.drain, timeout=_time_left(context)
+        )
+        return pb.PrimaryServiceStopReplicationResponse(
+            state=state_message(group.core.state),
+            unreplicated_bytes=group.core.totals.unreplicated,
+        )
+
+    async def GetStatus(
+        self,
+        request: pb.PrimaryServiceGetStatusRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.PrimaryServiceGetStatusResponse:
+        """Reports one group, or all."""
+        asked = [self._group(request.group)] if request.group else self._groups.values()
+        return pb.PrimaryServiceGetStatusResponse(
+            groups=[report(group, self._nbd_uri) for group in asked]
+        )
+
+    async def Fence(
+        self,
+        request: pb.FenceRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.FenceResponse:
+        """Refuses VM writes from here on."""
+        group = self._group(request.group)
+        await group.fence(request.generation)
+        return pb.FenceResponse(generation=group.core.generation)
+
+
+def _time_left(context: grpc.aio.ServicerContext) -> float:
+    remaining = context.time_remaining() or _DEFAULT_DEADLINE
+    return max(remaining - _ANSWER_MARGIN, remaining / 2)

@@ -1,0 +1,48 @@
+"""A group's state as the wire reports it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from blkcolo.grpc_errors import failure_message
+from blkcolo.grpc_stream import encode_volume
+from blkcolo.v1 import primary_pb2 as pb
+from blkcolo.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from blkcolo_primary.forward_state import ForwardState
+    from blkcolo_primary.group import ForwardGroup
+
+
+def state_message(state: ForwardState) -> types_pb2.ForwardState.ValueType:
+    """The wire's number of a state; they are equal."""
+    return cast("types_pb2.ForwardState.ValueType", int(state))
+
+
+def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStatus:
+    """Everything that GetStatus says of a group."""
+    core = group.core
+    policy = f"ACK_POLICY_{group.settings.ack_policy.upper()}"
+    status = pb.ForwardStatus(
+        group=core.group,
+        state=state_message(core.state),
+        generation=core.generation,
+        epoch=core.epoch,
+        committed_epoch=core.committed,
+        sent_bytes=core.sent_bytes,
+        sent_bytes_in_epoch=core.sent_bytes_in_epoch,
+        acked_bytes=core.acked_bytes,
+        in_flight_bytes=core.in_flight_bytes,
+        unreplicated_bytes=core.totals.unreplicated,
+        protected=core.protected,
+        verify_done_bytes=group.verify_done_bytes,
+        verify_total_bytes=group.verify_total_bytes,
+        volumes=[encode_volume(volume) for volume in group.volumes],
+        nbd_uris=[nbd_uri(volume.name) for volume in group.volumes],
+        ack_policy=types_pb2.AckPolicy.Value(policy),
+    )
+    if core.failure is not None:
+        status.failure.CopyFrom(failure_message(core.failure))
+    return status

@@ -1,0 +1,102 @@
+"""The secondary's Prometheus metrics, read from the groups at each scrape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from blkcolo_secondary.replica_state import ReplicaState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from prometheus_client.core import Metric
+
+    from blkcolo_secondary.group import ReplicaGroup
+
+_PREFIX = "blkcolo_secondary"
+
+_GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
+    "buffer_bytes": (
+        "Undo bytes in the Disk Buffer.",
+        lambda group: group.replica.buffer.buffer_bytes,
+    ),
+    "overlay_bytes": (
+        "Bytes of the Secondary VM's writes in the Disk Buffer.",
+        lambda group: group.replica.buffer.overlay_bytes,
+    ),
+    "flush_remaining_bytes": (
+        "Bytes that a flush has still to move.",
+        lambda group: group.flush_remaining_bytes,
+    ),
+    "generation": (
+        "The newest known generation.",
+        lambda group: group.replica.generation,
+    ),
+    "epoch": (
+        "The epoch that received writes belong to.",
+        lambda group: group.replica.stream.epoch if group.replica.stream else None,
+    ),
+    "committed_epoch": (
+        "The last committed checkpoint; no sample before the first.",
+        lambda group: group.replica.committed,
+    ),
+    "committed_timestamp_seconds": (
+        "When it was committed; no sample before the first.",
+        lambda group: group.replica.journal.state.committed_at or None,
+    ),
+}
+_COUNTERS: dict[str, tuple[str, Callable[[ReplicaGroup], float]]] = {
+    "received_bytes": (
+        "Bytes of the stream taken into memory.",
+        lambda group: group.received_bytes,
+    ),
+    "flushed_bytes": (
+        "Bytes moved from the Disk Buffer into the disk.",
+        lambda group: group.flushed_bytes,
+    ),
+}
+
+
+class ReplicaCollector(Collector):
+    """Turns the groups into samples."""
+
+    def __init__(self, groups: Mapping[str, ReplicaGroup]) -> None:
+        """Takes the groups."""
+        self._groups = groups
+
+    def collect(self) -> Iterable[Metric]:
+        """Yields every family, one sample a group."""
+        for name, (text, read) in _GAUGES.items():
+            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
+            for label, group in self._groups.items():
+                value = read(group)
+                if value is not None:
+                    gauge.add_metric([label], float(value))
+            yield gauge
+        for name, (text, count) in _COUNTERS.items():
+            counter = CounterMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
+            for label, group in self._groups.items():
+                counter.add_metric([label], count(group))
+            yield counter
+        yield self._states()
+
+    def _states(self) -> Metric:
+        state = GaugeMetricFamily(
+            f"{_PREFIX}_state", "1 for the state that holds.", labels=["group", "state"]
+        )
+        for label, group in self._groups.items():
+            for each in ReplicaState:
+                holds = group.replica.state is each
+                state.add_metric([label, each.name.lower()], float(holds))
+        return state
+
+
+def registry(groups: Mapping[str, ReplicaGroup]) -> CollectorRegistry:
+    """A registry of the secondary's own metrics."""
+    own = CollectorRegistry()
+    own.register(ReplicaCollector(groups))
+    return own
