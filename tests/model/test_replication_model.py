@@ -1,0 +1,348 @@
+"""The three cores in memory against a plain model: a few bytearrays.
+
+The model knows what the primary disk holds, what it held at each barrier, and what
+the Secondary VM wrote. After every step it checks I1 (view), I3 (committed never
+goes back) and I5 (no lost write behind a successful prepare); failover checks I2.
+
+A failing run prints the steps; rerun alone:
+    pytest tests/model/test_replication_model.py
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from blkcolo.errors import BlkcoloError, Reason, StaleGeneration, Unavailable
+from blkcolo.extents import BLOCK_SIZE
+from blkcolo.stream import Hello, VolumeId, Welcome
+from blkcolo_primary.forward_state import ForwardState
+from blkcolo_primary.forwarder_core import ForwarderCore
+from blkcolo_primary.verify_pass import verify_messages
+from blkcolo_secondary.replica import Replica, StopMode
+from blkcolo_secondary.replica_state import ReplicaState
+from tests.memory_files import MemoryFile, MemoryFolder
+
+if TYPE_CHECKING:
+    from blkcolo_secondary.receiver import Receiver
+
+#: Sizes that are no multiple of anything.
+SIZES = (7 * BLOCK_SIZE + 512, 5 * BLOCK_SIZE + 1)
+VOLUMES = tuple(VolumeId(f"disk{i}", f"uuid{i}", s) for i, s in enumerate(SIZES))
+
+volumes = st.integers(0, len(SIZES) - 1)
+fractions = st.floats(0, 1, exclude_max=True)
+lengths = st.one_of(st.integers(1, 600), st.integers(1, 3 * BLOCK_SIZE))
+fills = st.integers(0, 255)
+
+
+class Replication(RuleBasedStateMachine):
+    """Primary core, secondary core, a stream between them, and the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fresh_pair()
+
+    def _fresh_pair(self) -> None:
+        self.primary_disks = [MemoryFile(size) for size in SIZES]
+        self.secondary_disks = [MemoryFile(size) for size in SIZES]
+        self.folder = MemoryFolder()
+        self.primary = ForwarderCore("vm", batch_bytes=3 * BLOCK_SIZE)
+        self.replica = self._new_replica()
+        self.stream: Receiver | None = None
+        self.generation = 1
+        # The model.
+        self.at_barrier: dict[int, list[bytes]] = {}
+        self.view: list[bytearray] | None = None
+        self.last_committed_content: list[bytes] = []
+        self.committed = -1
+        self.prepared: set[int] = set()
+        self.clock = 0.0
+
+    def _new_replica(self) -> Replica:
+        return Replica("vm", VOLUMES, self.secondary_disks, self.folder)
+
+    # Steps of the system.
+
+    @initialize()
+    def start(self) -> None:
+        self._connect()
+
+    def _connect(self) -> None:
+        self.primary.start(self.generation)
+        welcome: Welcome = self.replica.hello(Hello("vm", self.generation, VOLUMES))
+        self.stream = self.replica.stream
+        self.primary.welcome(welcome)
+        self.prepared = set()
+        outbox = self.primary.outbox
+        assert outbox is not None
+        for message in verify_messages(self.primary_disks, SIZES):
+            outbox.control(message)
+        self.primary.verified()
+
+    def _extent(self, volume: int, at: float, length: int) -> tuple[int, int]:
+        offset = int(at * SIZES[volume])
+        return offset, min(length, SIZES[volume] - offset)
+
+    @rule(volume=volumes, at=fractions, length=lengths, fill=fills)
+    def primary_writes(self, volume: int, at: float, length: int, fill: int) -> None:
+        offset, length = self._extent(volume, at, length)
+        data = bytes([fill]) * length
+        self.primary_disks[volume].write(offset, data)
+        self.primary.wrote(volume, offset, memoryview(data))
+
+    @rule(volume=volumes, at=fractions, length=lengths, trim=st.booleans())
+    def primary_zeroes(self, volume: int, at: float, length: int, trim: bool) -> None:
+        offset, length = self._extent(volume, at, length)
+        self.primary_disks[volume].zero(offset, length, may_trim=trim)
+        self.primary.zeroed(volume, offset, length, trim=trim)
+
+    @precondition(lambda self: self.view is not None)
+    @rule(volume=volumes, at=fractions, length=lengths, fill=fills)
+    def secondary_vm_writes(
+        self, volume: int, at: float, length: int, fill: int
+    ) -> None:
+        offset, length = self._extent(volume, at, length)
+        data = bytes([fill]) * length
+        self.replica.buffer.write(volume, offset, memoryview(data))
+        assert self.view is not None
+        self.view[volume][offset : offset + length] = data
+
+    @precondition(lambda self: self.view is not None)
+    @rule(volume=volumes, at=fractions, length=lengths)
+    def secondary_vm_zeroes(self, volume: int, at: float, length: int) -> None:
+        offset, length = self._extent(volume, at, length)
+        self.replica.buffer.zero(volume, offset, length, may_trim=True)
+        assert self.view is not None
+        self.view[volume][offset : offset + length] = bytes(length)
+
+    @precondition(lambda self: self.primary.outbox is not None)
+    @rule(count=st.integers(1, 4))
+    def link_delivers(self, count: int) -> None:
+        for _ in range(count):
+            self._deliver_one()
+
+    def _deliver_one(self) -> bool:
+        outbox = self.primary.outbox
+        if outbox is None or self.stream is None:
+            return False
+        taken = outbox.take()
+        if taken is None:
+            return False
+        seq, message = taken
+        self.stream.receive(seq)
+        for answer in self.replica.apply(self.stream, seq, message):
+            assert answer is None, "equal contents were found different"
+            self.check_view()  # I1 within a step, too
+        ack = self.replica.ack(self.stream)
+        outbox.acknowledge(ack.received, ack.applied, ack.durable)
+        return True
+
+    @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
+    @rule()
+    def primary_prepares(self) -> None:
+        epoch = self.primary.epoch
+        seq = self.primary.prepare(epoch, self.generation)
+        assert self.primary.prepare(epoch, self.generation) == seq  # idempotent
+        assert self.primary.epoch == epoch + 1
+        self.at_barrier[epoch] = [bytes(d.content) for d in self.primary_disks]
+
+    @precondition(lambda self: self.primary.outbox is not None and self.at_barrier)
+    @rule(data=st.data(), deliver=st.booleans())
+    def secondary_prepares(self, data: st.DataObject, deliver: bool) -> None:
+        while deliver and self._deliver_one():
+            pass
+        epoch = data.draw(st.sampled_from(sorted(self.at_barrier)))
+        try:
+            prepared = self.replica.prepared(epoch, self.generation)
+        except BlkcoloError as error:
+            assert error.reason in (Reason.EPOCH_GAP, Reason.VERIFYING), error
+            return
+        if prepared is not None and epoch > self.committed:
+            # I5: prepared means that the disk, at that barrier, was received whole.
+            self.prepared.add(epoch)
+
+    @precondition(lambda self: self.prepared)
+    @rule(data=st.data())
+    def coordinator_commits(self, data: st.DataObject) -> None:
+        epoch = data.draw(st.sampled_from(sorted(self.prepared)))
+        self.clock += 1.0
+        result = self.replica.do_checkpoint(epoch, self.generation, self.clock)
+        assert result.epoch == max(epoch, self.committed)
+        again = self.replica.do_checkpoint(epoch, self.generation, self.clock)
+        assert again == (result.epoch, 0)
+        if epoch > self.committed:
+            self.committed = epoch
+            self.last_committed_content = self.at_barrier[epoch]
+            self.view = [bytearray(content) for content in self.at_barrier[epoch]]
+            if self.primary.outbox is not None:
+                self.primary.do_checkpoint(epoch, self.generation)
+        self.prepared = {e for e in self.prepared if e > self.committed}
+
+    @rule(epoch=st.integers(0, 50))
+    def unprepared_commit_is_refused(self, epoch: int) -> None:
+        if epoch <= self.committed or epoch in self.prepared:
+            return
+        stream = self.replica.stream
+        if stream is not None and stream.prepared(epoch) is not None:
+            return
+        with pytest.raises(BlkcoloError) as refusal:
+            self.replica.do_checkpoint(epoch, self.generation, self.clock)
+        assert refusal.value.reason is Reason.NOT_PREPARED
+
+    @rule()
+    def stale_generation_is_refused(self) -> None:
+        stale = self.generation - 1
+        with pytest.raises(StaleGeneration):
+            self.replica.do_checkpoint(self.committed + 1, stale, self.clock)
+        with pytest.raises(StaleGeneration):
+            self.replica.prepared(self.committed + 1, stale)
+        with pytest.raises(StaleGeneration):
+            self.replica.stop(StopMode.FAILOVER, stale)
+
+    @precondition(lambda self: self.primary.outbox is not None)
+    @rule(lost=st.booleans())
+    def link_breaks_and_returns(self, lost: bool) -> None:
+        """With `lost`, messages vanish: a new stream must not be trusted blindly."""
+        outbox = self.primary.outbox
+        assert outbox is not None
+        if not lost:
+            while self._deliver_one():
+                pass
+        equal = outbox.drained
+        unreplicated = self.primary.totals.unreplicated
+        waiting = outbox.unapplied_covered_bytes
+        assert self.stream is not None
+        self.replica.stream_ended(self.stream)
+        self.primary.lose(Unavailable(Reason.LINK_LOST, "cut"))
+        assert not self.primary.protected
+        assert self.primary.totals.unreplicated == unreplicated + waiting
+        self.at_barrier = {}
+        if equal:
+            self._connect()
+        else:
+            self._copy_over()
+            self._connect()
+
+    def _copy_over(self) -> None:
+        """What an operator does while both are stopped, until resync exists."""
+        self.replica.stop(StopMode.KEEP_LATEST, self.generation)
+        for mine, theirs in zip(
+            self.secondary_disks, self.primary_disks, strict=True
+        ):
+            mine.content[:] = theirs.content
+            mine.allocated = set(theirs.allocated)
+        self.view = None
+        self.prepared = set()
+
+    @rule()
+    def secondary_is_killed_and_restarts(self) -> None:
+        """Between two steps; its memory is gone, its files are not."""
+        outbox = self.primary.outbox
+        if outbox is None:
+            return
+        while self._deliver_one():
+            pass
+        self.replica = self._new_replica()
+        self.check_view()
+        self.primary.lose(Unavailable(Reason.LINK_LOST, "killed"))
+        self.at_barrier = {}
+        self._connect()
+
+    @precondition(lambda self: self.view is not None)
+    @rule()
+    def stop_with_rollback_then_start(self) -> None:
+        assert self.view is not None
+        self.primary.stop(self.generation)
+        self.replica.stop(StopMode.ROLLBACK, self.generation)
+        without_overlay = self.last_committed_content
+        for _ in self.replica.flush_steps():
+            pass
+        assert self.replica.state is ReplicaState.STOPPED
+        for disk, expected in zip(self.secondary_disks, without_overlay, strict=True):
+            assert disk.content == expected
+        self.view = [bytearray(content) for content in without_overlay]
+        self.check_view()
+        # The primary goes on from the same content, as after a failback.
+        for mine, content in zip(self.primary_disks, without_overlay, strict=True):
+            mine.content[:] = content
+            mine.allocated = set(range(-(-len(content) // BLOCK_SIZE)))
+        self.at_barrier = {}
+        self._connect()
+
+    @precondition(lambda self: self.view is None)
+    @rule()
+    def failover_without_checkpoint_is_refused(self) -> None:
+        state = self.replica.state
+        with pytest.raises(BlkcoloError) as refusal:
+            self.replica.stop(StopMode.FAILOVER, self.generation)
+        assert refusal.value.reason is Reason.NO_CHECKPOINT
+        assert self.replica.state is state
+
+    @precondition(lambda self: self.view is not None)
+    @rule(crash_at=st.integers(0, 30), write=st.booleans())
+    def failover(self, crash_at: int, write: bool) -> None:
+        """I2, also when the secondary dies in the middle of the flush."""
+        assert self.view is not None
+        self.generation += 1
+        self.primary.fence(self.generation)
+        self.replica.stop(StopMode.FAILOVER, self.generation)
+        for number, _ in enumerate(self.replica.flush_steps()):
+            self.check_view()
+            if write and number % 2:
+                self.replica.buffer.write(0, 700, memoryview(bytes([number] * 90)))
+                self.view[0][700:790] = bytes([number] * 90)
+            if number == crash_at:
+                self.replica = self._new_replica()
+                self.check_view()
+                assert self.replica.state is ReplicaState.FAILING_OVER
+                for _ in self.replica.flush_steps():
+                    self.check_view()
+                break
+        assert self.replica.state is ReplicaState.FAILED_OVER
+        for disk, expected in zip(self.secondary_disks, self.view, strict=True):
+            assert disk.content == expected
+        self._restart_everything()
+
+    def _restart_everything(self) -> None:
+        disks = self.secondary_disks
+        self._fresh_pair()
+        for volume, disk in enumerate(disks):
+            for mine in (self.primary_disks[volume], self.secondary_disks[volume]):
+                mine.content[:] = disk.content
+                mine.allocated = set(range(-(-SIZES[volume] // BLOCK_SIZE)))
+        self._connect()
+
+    # Invariants.
+
+    @invariant()
+    def check_view(self) -> None:
+        """I1."""
+        if self.view is None:
+            return
+        for volume, expected in enumerate(self.view):
+            seen = bytearray(SIZES[volume])
+            self.replica.buffer.read_into(volume, 0, memoryview(seen))
+            assert seen == expected, f"view of volume {volume} differs"
+
+    @invariant()
+    def committed_never_goes_back(self) -> None:
+        """I3."""
+        known = self.replica.journal.state.committed
+        assert (known if known is not None else -1) == self.committed
+
+
+TestReplication = Replication.TestCase
+TestReplication.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None
+)
