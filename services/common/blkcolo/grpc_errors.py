@@ -1,0 +1,230 @@
+"""Domain errors to gRPC statuses and back: the one border for both.
+
+Every status carries an ErrorInfo whose reason is the name of a `Reason` (AIP-193).
+Only UNAVAILABLE and RESOURCE_EXHAUSTED may be tried again without asking anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from blkcolo.errors import (
+    BlkcoloError,
+    DataLoss,
+    DeadlineMissed,
+    Exhausted,
+    Invalid,
+    Reason,
+    Refused,
+    StaleGeneration,
+    Unavailable,
+)
+from blkcolo.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+_log = structlog.get_logger(__name__)
+
+_DOMAIN = "blkcolo"
+_CODES: list[tuple[type[BlkcoloError], grpc.StatusCode]] = [
+    (Refused, grpc.StatusCode.FAILED_PRECONDITION),
+    (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
+    (Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (DeadlineMissed, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (DataLoss, grpc.StatusCode.DATA_LOSS),
+]
+_BY_REASON = {
+    Reason.WRONG_GROUP: grpc.StatusCode.NOT_FOUND,
+    Reason.GROUP_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.EPOCH_GAP: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def code_of(error: BlkcoloError) -> grpc.StatusCode:
+    """The status code of an error."""
+    if error.reason in _BY_REASON:
+        return _BY_REASON[error.reason]
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    return grpc.StatusCode.INTERNAL
+
+
+def status_of(error: BlkcoloError) -> status_pb2.Status:
+    """The whole status of an error, ErrorInfo included."""
+    fields = {
+        "volume": error.volume,
+        "offset": str(error.offset) if error.volume else "",
+        "epoch": str(error.epoch) if error.epoch else "",
+        "errno": str(error.errno) if error.errno else "",
+    }
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason.name,
+        domain=_DOMAIN,
+        metadata={key: value for key, value in fields.items() if value},
+    )
+    detail = any_pb2.Any()
+    detail.Pack(info)
+    number = cast("tuple[int, str]", code_of(error).value)[0]
+    return status_pb2.Status(code=number, message=error.message, details=[detail])
+
+
+def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
+    """The domain error that a failed call stands for; `peer` names the callee."""
+    info, message = _error_info(error), error.details() or error.code().name
+    if info is not None and info.reason in Reason.__members__:
+        kind = _kind_of(error.code(), Reason[info.reason])
+        meta = info.metadata
+        return kind(
+            Reason[info.reason],
+            message,
+            meta.get("volume", ""),
+            int(meta.get("offset", 0)),
+            int(meta.get("epoch", 0)),
+            int(meta.get("errno", 0)),
+        )
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineMissed(
+            Reason.DEADLINE, f"{peer} did not answer in time; look at it, ask again"
+        )
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return Unavailable(
+            Reason.PEER_UNREACHABLE,
+            f"{peer} cannot be reached ({message}); check that it runs and the address",
+        )
+    return BlkcoloError(
+        Reason.INTERNAL, f"{peer} answered {error.code().name}: {message}"
+    )
+
+
+def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+    metadata = dict(error.trailing_metadata() or ())
+    raw = metadata.get("grpc-status-details-bin")
+    if not isinstance(raw, bytes):
+        return None
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(raw).details:
+        if detail.Is(info.DESCRIPTOR) and detail.Unpack(info):
+            return info
+    return None
+
+
+def _kind_of(code: grpc.StatusCode, reason: Reason) -> type[BlkcoloError]:
+    if reason is Reason.STALE_GENERATION:
+        return StaleGeneration
+    for kind, its_code in _CODES:
+        if code is its_code:
+            return kind
+    return Invalid if reason is Reason.WRONG_GROUP else BlkcoloError
+
+
+def failure_message(error: BlkcoloError) -> types_pb2.Failure:
+    """An error as a status reports it."""
+    return types_pb2.Failure(
+        reason=cast("types_pb2.Reason.ValueType", int(error.reason)),
+        message=error.message,
+        volume=error.volume,
+        offset=error.offset,
+        epoch=error.epoch,
+        errno=error.errno,
+    )
+
+
+def failure_from(message: types_pb2.Failure) -> BlkcoloError:
+    """A reported error; its class follows from its reason."""
+    known = {reason.value for reason in Reason}
+    reason = Reason(message.reason if message.reason in known else Reason.INTERNAL)
+    kind: type[BlkcoloError] = DataLoss
+    if reason is Reason.DISK_FULL:
+        kind = Exhausted
+    elif reason in (Reason.CONTENTS_DIFFER, Reason.VOLUME_MISMATCH):
+        kind = Refused
+    return kind(
+        reason,
+        message.message,
+        message.volume,
+        message.offset,
+        message.epoch,
+        message.errno,
+    )
+
+
+class DomainErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc] # untyped base
+    """Answers raised domain errors with their status, on every kind of RPC."""
+
+    def __init__(self, on_error: Callable[[str, Reason], None]) -> None:
+        """Takes what counts errors by method and reason."""
+        self._on_error = on_error
+
+    async def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        """Wraps the handler that was found."""
+        handler = cast("Any", await continuation(handler_call_details))
+        method = handler_call_details.method
+        if handler is None or not method.startswith("/blkcolo."):
+            return handler
+        if handler.response_streaming:
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            inner = handler.stream_stream or handler.unary_stream
+            wrapped: Any = self._streaming(method, inner)
+        else:
+            make = grpc.unary_unary_rpc_method_handler
+            wrapped = self._unary(method, handler.unary_unary)
+        return make(
+            wrapped,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _unary(self, method: str, inner: Any) -> Any:
+        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                return await inner(request, context)
+            except Exception as error:  # noqa: BLE001 - the border to the wire
+                return await self._abort(method, error, context)
+
+        return call
+
+    def _streaming(self, method: str, inner: Any) -> Any:
+        async def call(
+            request: Any, context: grpc.aio.ServicerContext
+        ) -> AsyncIterator[Any]:
+            try:
+                async for answer in inner(request, context):
+                    yield answer
+            except Exception as error:  # noqa: BLE001 - the border to the wire
+                await self._abort(method, error, context)
+
+        return call
+
+    async def _abort(
+        self, method: str, error: Exception, context: grpc.aio.ServicerContext
+    ) -> None:
+        if isinstance(error, (grpc.aio.AbortError, asyncio.CancelledError)):
+            raise error
+        if not isinstance(error, BlkcoloError):
+            _log.exception("program error", method=method, exc_info=error)
+            error = BlkcoloError(
+                Reason.INTERNAL, f"{method}: program error; see this service's log"
+            )
+        self._on_error(method, error.reason)
+        status = rpc_status.to_status(status_of(error))
+        await context.abort(status.code, status.details, status.trailing_metadata)

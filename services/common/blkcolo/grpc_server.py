@@ -1,0 +1,116 @@
+"""A gRPC server as all three services run it: health, reflection, channelz."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from blkcolo.addresses import Address
+from blkcolo.errors import Reason, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+#: A batch is at most 1 MiB plus its columns; anything near this is no batch of ours.
+MESSAGE_LIMIT = 8 << 20
+
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),  # else a second server on the port starts silently
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+
+class GrpcServer:
+    """One server for one or more services."""
+
+    def __init__(
+        self,
+        address: Address,
+        services: Sequence[tuple[Callable[[Any, Any], None], Any, str]],
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    ) -> None:
+        """Takes what to serve.
+
+        Args:
+            address: where; port 0 chooses one.
+            services: add-function, servicer and full name of each.
+            interceptors: for all of them.
+        """
+        self.bound = address
+        self._services = services
+        self._interceptors = interceptors
+        self._server: grpc.aio.Server | None = None
+        self._health = health.aio.HealthServicer()
+
+    async def start(self) -> None:
+        """Listens and serves.
+
+        Raises:
+            Refused: the address is in use, or cannot be listened on.
+        """
+        _check_free(self.bound)
+        server = grpc.aio.server(interceptors=self._interceptors, options=_OPTIONS)
+        names = [health.SERVICE_NAME, reflection.SERVICE_NAME, channelz.SERVICE_NAME]
+        for add, servicer, name in self._services:
+            add(servicer, server)
+            names.append(name)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        channelz.add_channelz_servicer(server)
+        reflection.enable_server_reflection(names, server)
+        try:
+            port = server.add_insecure_port(self.bound.grpc_target)
+        except RuntimeError as error:
+            raise _unusable(self.bound, str(error)) from error
+        if not self.bound.is_unix:
+            self.bound = self.bound.with_port(port)
+        await server.start()
+        self._server = server
+        for name in ("", *names):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: float) -> None:
+        """Answers NOT_SERVING, lets calls end within `grace` seconds, stops."""
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace)
+        if self.bound.is_unix:
+            Path(self.bound.path).unlink(missing_ok=True)
+
+
+def _check_free(address: Address) -> None:
+    """Makes sure that nobody listens; gRPC's own message would not say why."""
+    if address.is_unix:
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(address.path) == 0:
+                raise _unusable(address, "in use")
+        return
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            raise _unusable(
+                address, "in use" if in_use else str(error.strerror)
+            ) from error
+
+
+def _unusable(address: Address, why: str) -> Refused:
+    return Refused(
+        Reason.WRONG_STATE,
+        f"grpc.listen = {str(address)!r}: {why}; stop the other service, or listen"
+        " elsewhere",
+    )

@@ -1,0 +1,26 @@
+"""Keeps glibc from mapping and unmapping every 1 MiB message.
+
+Each large malloc is an mmap by default, and its page faults cost more than the copy
+that follows. Raised thresholds keep such blocks on the heap; the price is that freed
+memory stays with the process, up to the peak that the window and queue bounds allow.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+# malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_TOP_PAD = -2
+_M_MMAP_THRESHOLD = -3
+
+
+def keep_large_blocks() -> bool:
+    """Tunes malloc; False where the C library has no mallopt."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(_M_TRIM_THRESHOLD, 256 << 20)
+    mallopt(_M_TOP_PAD, 16 << 20)
+    return True

@@ -1,0 +1,76 @@
+"""The Prometheus endpoint of a service."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Info, start_http_server
+
+from blkcolo.errors import Reason, Refused
+
+if TYPE_CHECKING:
+    from threading import Thread
+    from wsgiref.simple_server import WSGIServer
+
+    from blkcolo.addresses import Address
+
+
+class MetricsServer:
+    """Answers GET /metrics on a thread of its own."""
+
+    def __init__(self, address: Address, registry: CollectorRegistry) -> None:
+        """Takes what to serve, and adds what every service reports."""
+        self._address = address
+        self._registry = registry
+        self._running: tuple[WSGIServer, Thread] | None = None
+        Info("blkcolo_build", "The running version.", registry=registry).info(
+            {"version": version("blkcolo")}
+        )
+
+    def start(self) -> None:
+        """Listens.
+
+        Raises:
+            Refused: the address cannot be listened on.
+        """
+        if self._address.is_unix:
+            raise self._unusable("metrics need HOST:PORT")
+        try:
+            self._running = start_http_server(
+                self._address.port, self._address.host, self._registry
+            )
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
+
+    def _unusable(self, why: str) -> Refused:
+        return Refused(
+            Reason.WRONG_STATE,
+            f"metrics.listen = {str(self._address)!r}: {why};"
+            " stop the other service, or listen elsewhere",
+        )
+
+    def stop(self) -> None:
+        """Stops and joins the thread."""
+        if self._running is not None:
+            server, thread = self._running
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class ErrorCounter:
+    """Counts answered errors by method and reason."""
+
+    def __init__(self, service: str, registry: CollectorRegistry) -> None:
+        """Registers blkcolo_<service>_errors_total."""
+        self._counter = Counter(
+            f"blkcolo_{service}_errors",
+            "RPCs answered with an error, by method and reason.",
+            ["method", "reason"],
+            registry=registry,
+        )
+
+    def __call__(self, method: str, reason: Reason) -> None:
+        """Counts one."""
+        self._counter.labels(method.rsplit("/", 1)[-1], reason.name).inc()

@@ -1,0 +1,195 @@
+"""Configuration: TOML file, then environment; typed, checked and printable.
+
+Every option has a default and says what it does. A service's options come from the
+file given by `--config` and from variables with its prefix, where `__` separates the
+levels: BLKCOLO_PRIMARY_GRPC__LISTEN=127.0.0.1:7401. The environment wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from blkcolo.addresses import Address
+from blkcolo.errors import Invalid, Reason
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+
+
+def parse_size(value: object) -> int:
+    """Reads a number of bytes: 4096, "64K", "32MiB", "1G" (all powers of 1024)."""
+    match = _SIZE.fullmatch(str(value).strip())
+    if match is None:
+        raise ValueError("give bytes as a number, with K, M, G or T for powers of 1024")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+ByteSize = Annotated[int, BeforeValidator(parse_size)]
+Name = Annotated[str, Field(pattern=_NAME)]
+
+
+class Section(BaseModel):
+    """A part of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GrpcSettings(Section):
+    """The gRPC server."""
+
+    listen: Address
+    """Where gRPC listens: HOST:PORT or unix:/PATH."""
+
+
+class MetricsSettings(Section):
+    """The Prometheus endpoint."""
+
+    listen: Address
+    """Where GET /metrics is answered: HOST:PORT."""
+
+
+class LogSettings(Section):
+    """The log on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important level that is written."""
+    format: Literal["json", "console"] = "json"
+    """One JSON object a line, or lines for people."""
+
+
+class NbdSettings(Section):
+    """The NBD server."""
+
+    listen: Address
+    """Where NBD listens: HOST:PORT or unix:/PATH."""
+    handshake_timeout_seconds: float = Field(10.0, gt=0)
+    """A client that has not chosen an export by then is dropped."""
+    max_connections: int = Field(100, ge=1)
+    """Further clients are dropped; bounds the memory of receive buffers."""
+
+
+class VolumeSettings(Section):
+    """One disk."""
+
+    name: Name
+    """The NBD export's name; unique on a service, equal on both sides."""
+    path: Path
+    """The image or block device; an image that is missing is created if `size` is set."""
+    size: ByteSize | None = Field(None, gt=0)
+    """Bytes, as 1G; checked if the image exists. Equal on both sides."""
+    uuid: uuid.UUID | None = None
+    """The identity, equal on both sides; by default made of group and volume name."""
+
+    def identity(self, group: str) -> str:
+        """The uuid in force."""
+        made = uuid.uuid5(uuid.NAMESPACE_URL, f"blkcolo:{group}/{self.name}")
+        return str(self.uuid or made)
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has."""
+
+    model_config = SettingsConfigDict(
+        env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    data_dir: Path
+    """The service's own state; one service a folder."""
+    log: LogSettings = LogSettings()
+    """The log on standard error."""
+
+    _file_content: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before the file (which comes as init arguments)."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+class SettingsError(Invalid):
+    """The configuration cannot be used; says key, value and what is allowed."""
+
+    def __init__(self, lines: list[str]) -> None:
+        """Takes one line an error."""
+        super().__init__(Reason.INVALID, "\n".join(lines))
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load(settings_class: type[S], config: Path | None) -> S:
+    """Reads file and environment.
+
+    Raises:
+        SettingsError: one line for each key that is wrong.
+    """
+    try:
+        content = tomllib.loads(config.read_text()) if config is not None else {}
+    except OSError as error:
+        raise SettingsError(
+            [f"--config {config}: {error.strerror}; name a readable TOML file"]
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([f"--config {config}: not TOML: {error}"]) from error
+    try:
+        return settings_class(**content)
+    except ValidationError as error:
+        lines = [_line(settings_class, e) for e in error.errors()]
+        raise SettingsError(lines) from error
+
+
+def show(settings: ServiceSettings) -> str:
+    """The effective configuration as JSON."""
+    return settings.model_dump_json(indent=2)
+
+
+def _line(settings_class: type[BaseModel], error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _keys(settings_class)
+        near = difflib.get_close_matches(key.rsplit(".")[-1], known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        return f"{key}: unknown option; {hint}"
+    if error["type"] == "missing":
+        return f"{key}: missing; set it in the file or in the environment"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {message}"
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    """All option names, of sections as well."""
+    names: list[str] = []
+    for name, field in model.model_fields.items():
+        names.append(name)
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                names.extend(_keys(part))
+    return names
+
+
+def check_unique(kind: str, names: list[str]) -> None:
+    """Raises ValueError if a name comes twice."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{kind} names must be unique, these are not: {twice}")
