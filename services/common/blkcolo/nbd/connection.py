@@ -1,0 +1,424 @@
+"""One NBD connection: the asyncio edge of handshake, requests and replies.
+
+A BufferedProtocol: the kernel fills one buffer that is used again and again; every
+whole request in it is handled in one pass, and all replies of a pass leave in one
+`writelines`. Parsing stops, and with it reading, while
+  - the export wants no more writes (`writable_now`),
+  - the client does not read its replies (`pause_writing`),
+  - too many requests of this connection wait for the export.
+So a slow client, or a slow disk behind it, holds up its own connection only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import structlog
+
+from blkcolo.nbd import replies, requests
+from blkcolo.nbd.constants import Command, CommandFlag, NbdError
+from blkcolo.nbd.export import Allocation, AllocationExtent
+from blkcolo.nbd.handshake import Handshake, State
+from blkcolo.nbd.requests import WRITES, ProtocolViolationError, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from blkcolo.nbd.export import Export
+    from blkcolo.nbd.handshake import Session
+
+_log = structlog.get_logger(__name__)
+
+_BUFFER = 256 << 10
+#: Replies gathered in one pass before they are written, in bytes.
+_GATHER = 4 << 20
+#: Requests of one connection that wait for the export.
+_MAX_WAITING = 1024
+#: Reads from this length on are looked through for holes.
+_HOLE_READ = 64 << 10
+_MIN_HOLE = 4096
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client."""
+
+    def __init__(
+        self,
+        exports: Mapping[str, Export],
+        connections: set[Connection],
+        handshake_timeout: float,
+    ) -> None:
+        """Starts the handshake.
+
+        Args:
+            exports: what is offered.
+            connections: the server's list, kept up to date by the connection.
+            handshake_timeout: seconds; 0 drops the client at once.
+        """
+        self.closed = asyncio.Event()
+        self._connections = connections
+        self._timeout = handshake_timeout
+        self._handshake = Handshake(exports)
+        self._session: Session | None = None
+        self._buffer = bytearray(_BUFFER)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._out: list[bytes | bytearray] = []
+        self._out_bytes = 0
+        self._waiting = 0
+        self._client_slow = self._gated = self._finishing = False
+        self._in_pass = self._flush_due = False
+        self._loop = asyncio.get_running_loop()
+
+    # Called by the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        self._transport = cast("asyncio.Transport", transport)
+        if not self._timeout:
+            _log.warning("connection dropped", reason="max_connections")
+            self._transport.abort()
+            return
+        self._connections.add(self)
+        self._transport.set_write_buffer_limits(high=_GATHER)
+        self._deadline = self._loop.call_later(self._timeout, self._too_late)
+        self._send_handshake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone; what the export still does for it goes on."""
+        del exc
+        if self in self._connections:
+            self._connections.discard(self)
+            self._deadline.cancel()
+        self._finishing = True
+        self.closed.set()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the kernel may put bytes."""
+        del sizehint
+        return self._view[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes came."""
+        self._end += nbytes
+        if self._session is None:
+            self._negotiate()
+        if self._session is not None:
+            self._run()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still want its replies."""
+        self.finish()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies."""
+        self._client_slow = True
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._client_slow = False
+        self._run()
+
+    # Life.
+
+    def finish(self) -> None:
+        """Takes no more requests; closes when all replies are out."""
+        self._finishing = True
+        self._transport.pause_reading()
+        self._close_when_done()
+
+    def abort(self) -> None:
+        """Drops the client."""
+        self._transport.abort()
+
+    def _close_when_done(self) -> None:
+        if self._finishing and not self._waiting and not self._in_pass:
+            self._write_out()
+            self._transport.close()
+
+    def _too_late(self) -> None:
+        _log.warning("connection dropped", reason="handshake deadline")
+        self._transport.abort()
+
+    # Handshake.
+
+    def _negotiate(self) -> None:
+        handshake = self._handshake
+        handshake.receive(self._view[self._start : self._end])
+        self._start = self._end = 0
+        self._send_handshake()
+        if handshake.state is State.CLOSED:
+            self.finish()
+        elif handshake.state is State.TRANSMISSION:
+            self._session = handshake.session
+            self._deadline.cancel()
+            rest = handshake.rest
+            self._make_room(len(rest))
+            self._view[: len(rest)] = rest
+            self._end = len(rest)
+
+    def _send_handshake(self) -> None:
+        self._transport.write(bytes(self._handshake.output))
+        self._handshake.output.clear()
+
+    # Requests.
+
+    @property
+    def _held_up(self) -> bool:
+        return (
+            self._client_slow
+            or self._gated
+            or self._finishing
+            or self._waiting >= _MAX_WAITING
+        )
+
+    def _run(self) -> None:
+        """Handles every whole request in the buffer."""
+        if self._in_pass or self._session is None or self._transport.is_closing():
+            return
+        self._in_pass = True
+        try:
+            while not self._held_up and self._next_request(self._session):
+                if self._out_bytes >= _GATHER:
+                    self._write_out()
+        except ProtocolViolationError as error:
+            _log.warning("connection dropped", reason=str(error))
+            self._transport.abort()
+            return
+        finally:
+            self._in_pass = False
+        self._compact()
+        self._write_out()
+        self._steer_reading()
+        self._close_when_done()
+
+    def _steer_reading(self) -> None:
+        if self._held_up:
+            self._transport.pause_reading()
+        elif not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _next_request(self, session: Session) -> bool:
+        """Handles one request; False if the buffer has no whole one."""
+        have = self._end - self._start
+        if have < requests.HEADER.size:
+            return False
+        request = requests.parse(self._buffer, self._start)
+        size = requests.HEADER.size
+        if request.kind == Command.WRITE:
+            size += request.length
+        if have < size:
+            self._make_room(size)
+            return False
+        payload = self._view[self._start + requests.HEADER.size : self._start + size]
+        if not self._handle(session, request, payload):
+            return False
+        self._start += size
+        return True
+
+    def _make_room(self, size: int) -> None:
+        """Moves what is there to the front of a buffer that holds `size` bytes."""
+        have = self._end - self._start
+        if size > len(self._buffer) - self._start or size > len(self._buffer):
+            rest = bytes(self._view[self._start : self._end])
+            if size > len(self._buffer):
+                self._view.release()
+                self._buffer = bytearray(size)
+                self._view = memoryview(self._buffer)
+            self._view[:have] = rest
+            self._start, self._end = 0, have
+
+    def _compact(self) -> None:
+        """After a pass: the rest goes to the front; a grown buffer goes back."""
+        have = self._end - self._start
+        if have == 0:
+            self._start = self._end = 0
+            if len(self._buffer) > _BUFFER:
+                self._buffer = bytearray(_BUFFER)
+                self._view = memoryview(self._buffer)
+        elif len(self._buffer) - self._end < requests.HEADER.size:
+            self._view[:have] = bytes(self._view[self._start : self._end])
+            self._start, self._end = 0, have
+
+    def _handle(self, session: Session, request: Request, payload: memoryview) -> bool:
+        """Checks and starts a request; False if it must wait where it is."""
+        error = requests.refusal(
+            request,
+            size=session.export.size,
+            read_only=session.export.read_only,
+            structured=session.structured,
+            block_status=session.block_status,
+        )
+        if error is not None:
+            self._reply_error(session, request, error)
+            return True
+        if request.command in WRITES and self._must_wait(session.export):
+            return False
+        try:
+            wait = self._start_request(session, request, payload)
+        except OSError as os_error:
+            self._reply_error(session, request, replies.error_number(os_error))
+        except MemoryError:
+            self._reply_error(session, request, NbdError.ENOMEM)
+        else:
+            if wait is not None:
+                self._reply_later(request, wait)
+        return True
+
+    def _must_wait(self, export: Export) -> bool:
+        gate = export.writable_now()
+        if gate is None:
+            return False
+        self._gated = True
+        gate.add_done_callback(self._gate_opened)
+        return True
+
+    def _gate_opened(self, gate: asyncio.Future[None]) -> None:
+        del gate
+        self._gated = False
+        self._run()
+
+    def _start_request(
+        self, session: Session, request: Request, payload: memoryview
+    ) -> asyncio.Future[None] | None:
+        """Hands a request to the export; answers it unless a Future is returned."""
+        export, flags = session.export, request.flags
+        offset, length = request.offset, request.length
+        fua = bool(flags & CommandFlag.FUA)
+        wait: asyncio.Future[None] | None = None
+        match request.command:
+            case Command.READ:
+                self._read(session, request)
+                return None
+            case Command.BLOCK_STATUS:
+                extents = export.allocation(offset, length)
+                one = bool(flags & CommandFlag.REQ_ONE)
+                self._put(
+                    replies.block_status(request.cookie, extents, length, one=one)
+                )
+                return None
+            case Command.DISC:
+                self._finishing = True
+                return None
+            case Command.WRITE:
+                wait = export.write(offset, payload, fua=fua)
+            case Command.WRITE_ZEROES:
+                wait = export.zero(
+                    offset,
+                    length,
+                    may_trim=not flags & CommandFlag.NO_HOLE,
+                    fast=bool(flags & CommandFlag.FAST_ZERO),
+                    fua=fua,
+                )
+            case Command.TRIM:
+                wait = export.trim(offset, length, fua=fua)
+            case Command.FLUSH:
+                wait = export.flush()
+            case Command.CACHE | None:
+                pass  # the page cache decides; the range was checked
+        if wait is None:
+            self._put(replies.simple(request.cookie))
+        return wait
+
+    # Replies.
+
+    def _read(self, session: Session, request: Request) -> None:
+        if not session.structured:
+            reply = bytearray(replies.SIMPLE_SIZE + request.length)
+            data = memoryview(reply)[replies.SIMPLE_SIZE :]
+            session.export.read_into(request.offset, data)
+            replies.put_simple(reply, request.cookie)
+            self._put(reply)
+            return
+        gathered: list[bytes | bytearray] = []
+        extents = self._read_plan(session.export, request)
+        at = request.offset
+        for number, (length, is_hole) in enumerate(extents):
+            last = number == len(extents) - 1
+            if is_hole:
+                gathered.append(
+                    replies.hole_chunk(request.cookie, at, length, last=last)
+                )
+            else:
+                reply = bytearray(replies.DATA_CHUNK_SIZE + length)
+                data = memoryview(reply)[replies.DATA_CHUNK_SIZE :]
+                session.export.read_into(at, data)
+                replies.put_data_chunk(reply, request.cookie, at, length, last=last)
+                gathered.append(reply)
+            at += length
+        for chunk in gathered:  # only now: an error before leaves no half reply
+            self._put(chunk)
+
+    @staticmethod
+    def _read_plan(export: Export, request: Request) -> list[tuple[int, bool]]:
+        """Cuts a read into data and holes; DF and short reads stay whole."""
+        if request.length < _HOLE_READ or request.flags & CommandFlag.DF:
+            return [(request.length, False)]
+        plan: list[tuple[int, bool]] = []
+        left = request.length
+        found = export.allocation(request.offset, request.length)
+        rest = request.length - sum(extent.length for extent in found)
+        for extent in (*found, *_data(rest)):
+            length = min(extent.length, left)
+            if length <= 0:
+                break
+            left -= length
+            is_hole = bool(extent.flags & Allocation.ZERO) and length >= _MIN_HOLE
+            if plan and plan[-1][1] == is_hole:
+                plan[-1] = (plan[-1][0] + length, is_hole)
+            else:
+                plan.append((length, is_hole))
+        return plan
+
+    def _reply_error(self, session: Session, request: Request, error: int) -> None:
+        structured = request.kind in (Command.READ, Command.BLOCK_STATUS)
+        if session.structured and structured:
+            self._put(replies.error_chunk(request.cookie, error))
+        else:
+            self._put(replies.simple(request.cookie, error))
+
+    def _reply_later(self, request: Request, wait: asyncio.Future[None]) -> None:
+        self._waiting += 1
+
+        def done(finished: asyncio.Future[None]) -> None:
+            self._waiting -= 1
+            error = 0
+            if finished.cancelled():
+                error = NbdError.ESHUTDOWN
+            elif (failure := finished.exception()) is not None:
+                if not isinstance(failure, OSError):
+                    _log.error("request failed", exc_info=failure)
+                    failure = OSError()
+                error = replies.error_number(failure)
+            self._put(replies.simple(request.cookie, error))
+            self._flush_soon()
+
+        wait.add_done_callback(done)
+
+    def _put(self, reply: bytes | bytearray) -> None:
+        self._out.append(reply)
+        self._out_bytes += len(reply)
+
+    def _flush_soon(self) -> None:
+        """Late replies of one turn of the loop leave together."""
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        self._write_out()
+        self._run()
+        self._close_when_done()
+
+    def _write_out(self) -> None:
+        if self._out and not self._transport.is_closing():
+            self._transport.writelines(self._out)
+        self._out = []
+        self._out_bytes = 0
+
+
+def _data(length: int) -> list[AllocationExtent]:
+    return [AllocationExtent(length, Allocation.DATA)] if length > 0 else []

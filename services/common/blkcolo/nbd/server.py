@@ -1,0 +1,106 @@
+"""The NBD server: listens, counts connections, closes them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blkcolo.addresses import Address
+from blkcolo.errors import Reason, Refused
+from blkcolo.nbd.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from blkcolo.nbd.export import Export
+
+#: Seconds that requests under way get when the server stops.
+_STOP_SECONDS = 3.0
+
+
+class NbdServer:
+    """Serves exports by name to many clients."""
+
+    def __init__(
+        self,
+        exports: Mapping[str, Export],
+        *,
+        handshake_timeout: float = 10.0,
+        max_connections: int = 100,
+    ) -> None:
+        """Takes what to serve.
+
+        Args:
+            exports: by name; may change while the server runs.
+            handshake_timeout: seconds a client has to choose an export.
+            max_connections: further clients are dropped at once.
+        """
+        self.bound: Address | None = None
+        self.connections: set[Connection] = set()
+        self._exports = exports
+        self._handshake_timeout = handshake_timeout
+        self._max_connections = max_connections
+        self._server: asyncio.Server | None = None
+
+    async def start(self, address: Address) -> None:
+        """Listens; port 0 chooses one.
+
+        Raises:
+            Refused: the address is in use, or cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            if address.is_unix:
+                path = Path(address.path)
+                if path.is_socket() and not await _answers(path):
+                    path.unlink()  # left behind by a process that was killed
+                self._server = await loop.create_unix_server(self._accept, path)
+                self.bound = address
+            else:
+                self._server = await loop.create_server(
+                    self._accept, address.host, address.port, backlog=128
+                )
+                port = self._server.sockets[0].getsockname()[1]
+                self.bound = address.with_port(port)
+        except OSError as error:
+            raise Refused(
+                Reason.WRONG_STATE,
+                f"nbd.listen = {str(address)!r}: {error.strerror or error};"
+                " stop the other service, or listen elsewhere",
+            ) from error
+
+    def _accept(self) -> Connection:
+        full = len(self.connections) >= self._max_connections
+        timeout = 0.0 if full else self._handshake_timeout
+        return Connection(self._exports, self.connections, timeout)
+
+    def uri(self, export: str) -> str:
+        """The NBD URI of an export."""
+        return self.bound.nbd_uri(export) if self.bound is not None else ""
+
+    async def stop(self) -> None:
+        """Accepts nobody, completes what is under way, closes all connections."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self.connections):
+            connection.finish()
+        waits = [asyncio.ensure_future(c.closed.wait()) for c in self.connections]
+        if waits:
+            _, late = await asyncio.wait(waits, timeout=_STOP_SECONDS)
+            for connection in list(self.connections):
+                connection.abort()
+            for wait in late:
+                wait.cancel()
+        if self.bound is not None and self.bound.is_unix:
+            Path(self.bound.path).unlink(missing_ok=True)
+
+
+async def _answers(path: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    writer.close()
+    return True
