@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 #: A batch is at most 1 MiB plus its columns; anything near this is no batch of ours.
 MESSAGE_LIMIT = 8 << 20
 
+_CHANNELZ_NAME = "grpc.channelz.v1.Channelz"
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # else a second server on the port starts silently
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -62,7 +63,7 @@ class GrpcServer:
         """
         _check_free(self.bound)
         server = grpc.aio.server(interceptors=self._interceptors, options=_OPTIONS)
-        names = [health.SERVICE_NAME, reflection.SERVICE_NAME, channelz.SERVICE_NAME]
+        names = [health.SERVICE_NAME, reflection.SERVICE_NAME, _CHANNELZ_NAME]
         for add, servicer, name in self._services:
             add(servicer, server)
             names.append(name)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-import uuid
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -90,12 +90,12 @@ class VolumeSettings(Section):
     """The image or block device; an image that is missing is created if `size` is set."""
     size: ByteSize | None = Field(None, gt=0)
     """Bytes, as 1G; checked if the image exists. Equal on both sides."""
-    uuid: uuid.UUID | None = None
+    uuid: UUID | None = None
     """The identity, equal on both sides; by default made of group and volume name."""
 
     def identity(self, group: str) -> str:
         """The uuid in force."""
-        made = uuid.uuid5(uuid.NAMESPACE_URL, f"blkcolo:{group}/{self.name}")
+        made = uuid5(NAMESPACE_URL, f"blkcolo:{group}/{self.name}")
         return str(self.uuid or made)
 
 
@@ -110,8 +110,6 @@ class ServiceSettings(BaseSettings):
     """The service's own state; one service a folder."""
     log: LogSettings = LogSettings()
     """The log on standard error."""
-
-    _file_content: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def settings_customise_sources(
