@@ -1,0 +1,98 @@
+"""One failover, step by step: values in, the next step out.
+
+    ASK_SECONDARY -> RAISE_GENERATION -> FENCE_PRIMARY -> STOP_SECONDARY
+
+The secondary is asked first, so that no VM is fenced for nothing. The generation is
+stored before anybody hears of it, so that it is never given twice. Where the primary
+does not answer the fence, only `force` goes on: nobody else can know that it is dead.
+The run can be repeated from the start at any point.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from blkcolo.errors import BlkcoloError, Reason, Refused
+
+
+class Step(enum.Enum):
+    """What is to be done next."""
+
+    ASK_SECONDARY = "ask_secondary"
+    RAISE_GENERATION = "raise_generation"
+    FENCE_PRIMARY = "fence_primary"
+    STOP_SECONDARY = "stop_secondary"
+
+
+@dataclass
+class FailoverRun:
+    """The progress of one failover.
+
+    Attributes:
+        group: its name.
+        force: go on without the primary's answer.
+        step: what is to be done next; None at the end.
+        primary_fenced: the primary answered.
+        error: why it ended without a failover; None if it succeeded.
+        ordered: the secondary may have heard of it: it must be driven to its end.
+    """
+
+    group: str
+    force: bool
+    step: Step | None = Step.ASK_SECONDARY
+    primary_fenced: bool = False
+    error: BlkcoloError | None = None
+    ordered: bool = False
+
+    def secondary_answered(
+        self, committed: int | None, *, failed_over: bool, fenced: bool
+    ) -> None:
+        """What the secondary says of itself.
+
+        Args:
+            committed: its last committed checkpoint.
+            failed_over: it is failing over, or has.
+            fenced: the stored generation was raised for this failover already.
+        """
+        if committed is None:
+            self.fail(
+                Refused(
+                    Reason.NO_CHECKPOINT,
+                    f"group {self.group} has no committed checkpoint: there is nothing"
+                    " to fail over to; resume replication and wait for one",
+                )
+            )
+        elif failed_over:
+            self.ordered = True
+            self.step = Step.FENCE_PRIMARY if fenced else Step.RAISE_GENERATION
+        else:
+            self.step = Step.RAISE_GENERATION
+
+    def generation_raised(self) -> None:
+        """The new generation is stored."""
+        self.step = Step.FENCE_PRIMARY
+
+    def fence_answered(self, error: BlkcoloError | None) -> None:
+        """The primary is fenced, or did not say so."""
+        self.primary_fenced = error is None
+        if error is None or self.force or self.ordered:
+            self.step, self.ordered = Step.STOP_SECONDARY, True
+            return
+        self.fail(
+            Refused(
+                Reason.NOT_FENCED,
+                f"group {self.group}: the primary did not answer the fence ({error});"
+                " it may still serve its VM, or be fenced without having said so."
+                " Make sure that it is dead, then fail over with force; to go on"
+                " without a failover, let it come back",
+            )
+        )
+
+    def stopped(self) -> None:
+        """The secondary's disk is the VM's disk."""
+        self.step = None
+
+    def fail(self, error: BlkcoloError) -> None:
+        """The run ends here."""
+        self.step, self.error = None, error

@@ -1,0 +1,133 @@
+"""The two sides of a group as the coordinator calls them; every call has a deadline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.grpc_client import call, open_channel
+from blkcolo.v1 import primary_pb2, primary_pb2_grpc, secondary_pb2, secondary_pb2_grpc
+
+if TYPE_CHECKING:
+    from blkcolo.addresses import Address
+    from blkcolo.v1.primary_pb2 import ForwardStatus
+    from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
+
+StopMode = secondary_pb2.StopMode
+
+
+class PrimaryPeer:
+    """One group on its primary. All methods raise BlkcoloError."""
+
+    def __init__(self, group: str, address: Address, timeout: float) -> None:
+        """Opens a channel; `timeout` in seconds holds for each call."""
+        self._group = group
+        self._peer = f"primary {address}"
+        self._timeout = timeout
+        self._channel = open_channel(address)
+        self._stub = primary_pb2_grpc.PrimaryServiceStub(self._channel)
+
+    async def status(self) -> ForwardStatus:
+        """Asks for the group's state."""
+        request = primary_pb2.PrimaryServiceGetStatusRequest(group=self._group)
+        answer = await call(self._stub.GetStatus, request, self._timeout, self._peer)
+        return answer.groups[0]
+
+    async def start(self, generation: int, secondary: str) -> None:
+        """Starts replication."""
+        request = primary_pb2.StartReplicationRequest(
+            group=self._group, generation=generation, secondary_address=secondary
+        )
+        await call(self._stub.StartReplication, request, self._timeout, self._peer)
+
+    async def prepare(self, epoch: int, generation: int) -> int:
+        """Puts the barrier into the stream; returns its seq."""
+        request = primary_pb2.PrimaryServicePrepareCheckpointRequest(
+            group=self._group, generation=generation, epoch=epoch
+        )
+        answer = await call(
+            self._stub.PrepareCheckpoint, request, self._timeout, self._peer
+        )
+        return answer.barrier_seq
+
+    async def do_checkpoint(self, epoch: int, generation: int) -> None:
+        """Tells of a commit."""
+        request = primary_pb2.PrimaryServiceDoCheckpointRequest(
+            group=self._group, generation=generation, epoch=epoch
+        )
+        await call(self._stub.DoCheckpoint, request, self._timeout, self._peer)
+
+    async def stop(self, generation: int, *, drain: bool, timeout: float) -> None:
+        """Ends forwarding."""
+        request = primary_pb2.PrimaryServiceStopReplicationRequest(
+            group=self._group, generation=generation, drain=drain
+        )
+        await call(self._stub.StopReplication, request, timeout, self._peer)
+
+    async def fence(self, generation: int) -> None:
+        """Refuses VM writes from here on."""
+        request = primary_pb2.FenceRequest(group=self._group, generation=generation)
+        await call(self._stub.Fence, request, self._timeout, self._peer)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close()
+
+
+class SecondaryPeer:
+    """One group on its secondary. All methods raise BlkcoloError."""
+
+    def __init__(self, group: str, address: Address, timeout: float) -> None:
+        """Opens a channel; `timeout` in seconds holds for each call."""
+        self._group = group
+        self._peer = f"secondary {address}"
+        self._timeout = timeout
+        self._channel = open_channel(address)
+        self._stub = secondary_pb2_grpc.SecondaryServiceStub(self._channel)
+
+    async def status(self) -> ReplicaStatus:
+        """Asks for the group's state."""
+        request = secondary_pb2.SecondaryServiceGetStatusRequest(group=self._group)
+        answer = await call(self._stub.GetStatus, request, self._timeout, self._peer)
+        return answer.groups[0]
+
+    async def prepare(
+        self, epoch: int, generation: int, barrier_seq: int, timeout: float
+    ) -> None:
+        """Waits until the epoch is received, saved and applied."""
+        request = secondary_pb2.SecondaryServicePrepareCheckpointRequest(
+            group=self._group,
+            generation=generation,
+            epoch=epoch,
+            barrier_seq=barrier_seq,
+        )
+        await call(self._stub.PrepareCheckpoint, request, timeout, self._peer)
+
+    async def do_checkpoint(self, epoch: int, generation: int) -> None:
+        """Commits."""
+        request = secondary_pb2.SecondaryServiceDoCheckpointRequest(
+            group=self._group, generation=generation, epoch=epoch
+        )
+        await call(self._stub.DoCheckpoint, request, self._timeout, self._peer)
+
+    async def stop(
+        self, generation: int, mode: StopMode.ValueType, timeout: float
+    ) -> None:
+        """Ends replication."""
+        request = secondary_pb2.SecondaryServiceStopReplicationRequest(
+            group=self._group, generation=generation, mode=mode
+        )
+        await call(self._stub.StopReplication, request, timeout, self._peer)
+
+    async def checkpoints(self) -> list[CheckpointEntry]:
+        """Lists the checkpoints that failover can lead to."""
+        request = secondary_pb2.SecondaryServiceListCheckpointsRequest(
+            group=self._group
+        )
+        answer = await call(
+            self._stub.ListCheckpoints, request, self._timeout, self._peer
+        )
+        return list(answer.checkpoints)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close()

@@ -1,0 +1,74 @@
+"""When to checkpoint: whatever comes first, and never too soon after the last."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Trigger(enum.StrEnum):
+    """Why a checkpoint is taken; also the metric's label."""
+
+    #: The group has just begun to replicate.
+    START = "start"
+    #: Somebody asked.
+    CALL = "call"
+    #: Enough bytes were sent.
+    SENT_BYTES = "sent_bytes"
+    #: The secondary's Disk Buffer is filling.
+    BUFFER = "buffer"
+    #: The last one is old.
+    MAX_INTERVAL = "max_interval"
+    #: Replication is about to be stopped.
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Bytes and seconds; 0 switches a trigger off, but for `min_interval`."""
+
+    sent_bytes: int = 64 << 20
+    buffer_high_water_bytes: int = 256 << 20
+    min_interval_seconds: float = 0.05
+    max_interval_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is known of a group that replicates.
+
+    Attributes:
+        now: seconds on a clock that never jumps.
+        last_at: the same, when the last checkpoint ended; None before the first.
+        sent_bytes: sent since the last barrier.
+        buffer_bytes: in the secondary's Disk Buffer.
+        called: somebody asked for a checkpoint.
+        paused: automatic checkpoints are suspended.
+    """
+
+    now: float
+    last_at: float | None
+    sent_bytes: int
+    buffer_bytes: int
+    called: bool
+    paused: bool = False
+
+
+def decide(policy: Policy, seen: Observation) -> Trigger | None:
+    """The reason for a checkpoint now, or None to wait."""
+    if seen.last_at is None:
+        return Trigger.START
+    age = seen.now - seen.last_at
+    if age < policy.min_interval_seconds:
+        return None
+    if seen.called:
+        return Trigger.CALL
+    if seen.paused:
+        return None
+    if 0 < policy.sent_bytes <= seen.sent_bytes:
+        return Trigger.SENT_BYTES
+    if 0 < policy.buffer_high_water_bytes <= seen.buffer_bytes:
+        return Trigger.BUFFER
+    if 0 < policy.max_interval_seconds <= age:
+        return Trigger.MAX_INTERVAL
+    return None

@@ -1,0 +1,69 @@
+"""The coordinator as a process: store, drivers, gRPC and metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.data_directory import DataDirectory
+from blkcolo.grpc_errors import DomainErrors
+from blkcolo.grpc_server import GrpcServer
+from blkcolo.metrics import ErrorCounter, MetricsServer
+from blkcolo.v1 import coordinator_pb2_grpc as rpc
+from blkcolo_coordinator.groups import Groups
+from blkcolo_coordinator.metrics import CoordinatorMetrics, GroupCollector
+from blkcolo_coordinator.servicer import CoordinatorServicer
+
+if TYPE_CHECKING:
+    from blkcolo_coordinator.settings import CoordinatorSettings
+
+_SERVICE_NAME = "blkcolo.v1.CoordinatorService"
+#: Seconds given to calls that are under way when the service stops.
+_GRACE = 1.0
+
+
+class CoordinatorService:
+    """Everything that one coordinator process holds."""
+
+    def __init__(self, settings: CoordinatorSettings) -> None:
+        """Takes the options; `start` opens things."""
+        self._settings = settings
+        metrics = CoordinatorMetrics()
+        self._groups = Groups(settings, metrics)
+        metrics.registry.register(GroupCollector(self._groups.drivers))
+        self._metrics = MetricsServer(settings.metrics.listen, metrics.registry)
+        self._grpc = GrpcServer(
+            settings.grpc.listen,
+            [
+                (
+                    rpc.add_CoordinatorServiceServicer_to_server,
+                    CoordinatorServicer(self._groups),
+                    _SERVICE_NAME,
+                )
+            ],
+            [DomainErrors(ErrorCounter("coordinator", metrics.registry))],
+        )
+        self._directory: DataDirectory | None = None
+
+    async def start(self) -> None:
+        """Opens the store, starts the groups, listens; raises BlkcoloError."""
+        self._directory = DataDirectory(self._settings.data_dir)
+        self._groups.open(self._settings.data_dir / "coordinator.sqlite")
+        self._metrics.start()
+        await self._grpc.start()
+
+    async def stop(self) -> None:
+        """Ends calls, then groups; replication itself goes on without us."""
+        await self._grpc.stop(_GRACE)
+        await self._groups.close()
+        self._metrics.stop()
+        if self._directory is not None:
+            self._directory.close()
+
+    def describe(self) -> list[str]:
+        """The gRPC address and the groups."""
+        return [f"grpc {self._grpc.bound}", *self._groups.drivers]
+
+
+def build(settings: CoordinatorSettings) -> CoordinatorService:
+    """Makes the service; nothing is opened yet."""
+    return CoordinatorService(settings)

@@ -1,0 +1,198 @@
+"""CoordinatorService on the wire: decode, call, encode."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from blkcolo.addresses import Address
+from blkcolo.errors import Exhausted, Invalid, Reason
+from blkcolo.v1 import coordinator_pb2 as pb
+from blkcolo.v1 import coordinator_pb2_grpc as rpc
+from blkcolo_coordinator.policy import Policy
+from blkcolo_coordinator.status import report, timings
+from blkcolo_coordinator.store import GroupRecord
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+    from blkcolo_coordinator.groups import Groups
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_MAX_WATCHERS = 64
+_WATCH_SECONDS = 1.0
+#: What a Checkpoint without a deadline gets, in seconds.
+_DEFAULT_DEADLINE = 30.0
+
+
+class CoordinatorServicer(rpc.CoordinatorServiceServicer):
+    """Serves people and grpcurl."""
+
+    def __init__(self, groups: Groups) -> None:
+        """Takes the groups."""
+        self._groups = groups
+        self._watchers = 0
+
+    async def Checkpoint(
+        self, request: pb.CheckpointRequest, context: grpc.aio.ServicerContext
+    ) -> pb.CheckpointResponse:
+        """Takes a checkpoint now."""
+        remaining = context.time_remaining() or _DEFAULT_DEADLINE
+        driver = self._groups.find(request.group)
+        run = await driver.checkpoint(max(remaining - 0.2, remaining / 2))
+        return pb.CheckpointResponse(epoch=run.epoch, timings=timings(run))
+
+    async def Failover(
+        self,
+        request: pb.FailoverRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.FailoverResponse:
+        """Makes the secondary's disk the VM's disk."""
+        driver = self._groups.find(request.group)
+        fenced = await driver.fail_over(force=request.force)
+        secondary = driver.sides.secondary
+        return pb.FailoverResponse(
+            generation=driver.record.generation,
+            committed_epoch=secondary.committed_epoch if secondary else 0,
+            nbd_uris=secondary.nbd_uris if secondary else [],
+            primary_fenced=fenced,
+        )
+
+    async def StopReplication(
+        self,
+        request: pb.StopReplicationRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.StopReplicationResponse:
+        """Ends replication."""
+        driver = self._groups.find(request.group)
+        await driver.stop(keep_latest=request.keep_latest)
+        return pb.StopReplicationResponse(group=report(driver))
+
+    async def PauseReplication(
+        self,
+        request: pb.PauseReplicationRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.PauseReplicationResponse:
+        """Suspends automatic checkpoints."""
+        driver = self._groups.find(request.group)
+        await driver.pause()
+        return pb.PauseReplicationResponse(group=report(driver))
+
+    async def ResumeReplication(
+        self,
+        request: pb.ResumeReplicationRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ResumeReplicationResponse:
+        """Ends a pause or a stop."""
+        driver = self._groups.find(request.group)
+        await driver.resume()
+        return pb.ResumeReplicationResponse(group=report(driver))
+
+    async def GetGroup(
+        self,
+        request: pb.GetGroupRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.GetGroupResponse:
+        """Reports one group."""
+        return pb.GetGroupResponse(group=report(self._groups.find(request.group)))
+
+    async def ListGroups(
+        self,
+        request: pb.ListGroupsRequest,  # noqa: ARG002 - gRPC's signature
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ListGroupsResponse:
+        """Reports all groups."""
+        return pb.ListGroupsResponse(groups=self._reports())
+
+    def _reports(self) -> list[pb.Group]:
+        return [report(driver) for _, driver in sorted(self._groups.drivers.items())]
+
+    async def WatchGroups(
+        self,
+        request: pb.WatchGroupsRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> AsyncIterator[pb.WatchGroupsResponse]:
+        """Reports all groups at an interval; its bound is what a watcher costs."""
+        if self._watchers >= _MAX_WATCHERS:
+            raise Exhausted(
+                Reason.INVALID, f"{_MAX_WATCHERS} watchers are here; end one first"
+            )
+        self._watchers += 1
+        try:
+            while True:
+                yield pb.WatchGroupsResponse(groups=self._reports())
+                await asyncio.sleep(max(request.interval_seconds, 0) or _WATCH_SECONDS)
+                await self._groups.changed.wait(_WATCH_SECONDS)
+        finally:
+            self._watchers -= 1
+
+    async def ListCheckpoints(
+        self,
+        request: pb.ListCheckpointsRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ListCheckpointsResponse:
+        """Lists what failover can lead to."""
+        driver = self._groups.find(request.group)
+        return pb.ListCheckpointsResponse(checkpoints=await driver.checkpoints())
+
+    async def CreateGroup(
+        self,
+        request: pb.CreateGroupRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.CreateGroupResponse:
+        """Adds a group and starts it."""
+        spec = request.spec
+        if not _NAME.fullmatch(spec.name):
+            raise Invalid(
+                Reason.INVALID,
+                f"spec.name = {spec.name!r}: give 1 to 63 of a-z 0-9 . _ -",
+            )
+        record = GroupRecord(
+            spec.name,
+            _address("spec.primary_address", spec.primary_address),
+            _address("spec.secondary_address", spec.secondary_address),
+            _policy(spec.policy) if spec.HasField("policy") else Policy(),
+        )
+        return pb.CreateGroupResponse(group=report(self._groups.create(record)))
+
+    async def UpdateGroup(
+        self,
+        request: pb.UpdateGroupRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.UpdateGroupResponse:
+        """Changes when checkpoints are taken."""
+        driver = self._groups.find(request.group)
+        if not request.HasField("policy"):
+            raise Invalid(Reason.INVALID, "policy is missing; give all of its fields")
+        await driver.set_policy(_policy(request.policy))
+        return pb.UpdateGroupResponse(group=report(driver))
+
+    async def DeleteGroup(
+        self,
+        request: pb.DeleteGroupRequest,
+        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.DeleteGroupResponse:
+        """Forgets a group."""
+        await self._groups.delete(request.group)
+        return pb.DeleteGroupResponse()
+
+
+def _address(field: str, text: str) -> str:
+    try:
+        return str(Address.parse(text))
+    except ValueError as error:
+        raise Invalid(Reason.INVALID, f"{field}: {error}") from error
+
+
+def _policy(message: pb.CheckpointPolicy) -> Policy:
+    low, high = message.min_interval_seconds, message.max_interval_seconds
+    if low < 0 or high < 0 or 0 < high < low:
+        raise Invalid(
+            Reason.INVALID,
+            f"policy: min_interval_seconds {low} and max_interval_seconds {high} must"
+            " be at least 0, and the second not below the first (or 0: never)",
+        )
+    return Policy(message.sent_bytes, message.buffer_high_water_bytes, low, high)

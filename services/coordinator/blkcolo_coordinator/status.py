@@ -1,0 +1,60 @@
+"""A group as the wire reports it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from blkcolo.grpc_errors import failure_message
+from blkcolo.v1 import coordinator_pb2 as pb
+from blkcolo.v1 import types_pb2
+from blkcolo_coordinator.checkpoint_run import CheckpointRun, Step
+
+if TYPE_CHECKING:
+    from blkcolo_coordinator.group_driver import GroupDriver
+    from blkcolo_coordinator.policy import Policy
+
+
+def report(driver: GroupDriver) -> pb.Group:
+    """Everything that GetGroup says of a group."""
+    record = driver.record
+    group = pb.Group(
+        spec=pb.GroupSpec(
+            name=record.name,
+            primary_address=record.primary_address,
+            secondary_address=record.secondary_address,
+            policy=_policy(record.policy),
+        ),
+        state=cast("types_pb2.GroupState.ValueType", int(record.state)),
+        generation=record.generation,
+        paused=record.paused,
+        committed_epoch=record.committed,
+        committed_timestamp_seconds=record.committed_at,
+        last_trigger=record.trigger_name,
+        primary=driver.sides.primary,
+        secondary=driver.sides.secondary,
+    )
+    if driver.last_run is not None:
+        group.last_checkpoint.CopyFrom(timings(driver.last_run))
+    if driver.failure is not None:
+        group.failure.CopyFrom(failure_message(driver.failure))
+    return group
+
+
+def timings(run: CheckpointRun) -> pb.CheckpointTimings:
+    """How long a checkpoint took."""
+    return pb.CheckpointTimings(
+        prepare_primary_seconds=run.seconds.get(Step.PREPARE_PRIMARY, 0.0),
+        prepare_secondary_seconds=run.seconds.get(Step.PREPARE_SECONDARY, 0.0),
+        do_secondary_seconds=run.seconds.get(Step.DO_SECONDARY, 0.0),
+        do_primary_seconds=run.seconds.get(Step.DO_PRIMARY, 0.0),
+        total_seconds=run.total_seconds,
+    )
+
+
+def _policy(policy: Policy) -> pb.CheckpointPolicy:
+    return pb.CheckpointPolicy(
+        sent_bytes=policy.sent_bytes,
+        buffer_high_water_bytes=policy.buffer_high_water_bytes,
+        min_interval_seconds=policy.min_interval_seconds,
+        max_interval_seconds=policy.max_interval_seconds,
+    )
