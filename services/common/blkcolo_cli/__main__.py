@@ -1,0 +1,5 @@
+"""Runs the command: python -m blkcolo_cli."""
+
+from blkcolo_cli.main import main
+
+main()

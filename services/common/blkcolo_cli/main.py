@@ -1,0 +1,94 @@
+"""blkcolo: services, operations and the one-machine demo behind one command.
+
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; 3 the
+coordinator cannot be reached; 4 (status) a group is not protected.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from blkcolo.errors import BlkcoloError, Reason
+from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
+from blkcolo.settings import SettingsError, load, show
+from blkcolo_cli import operate, up
+
+EXIT_FAILED, EXIT_UNREACHABLE = 1, 3
+
+app = App(
+    name="blkcolo",
+    help="Continuous-checkpoint block replication for fault-tolerant VMs.\n\n"
+    "Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; "
+    "3 the coordinator cannot be reached; 4 (status) a group is not protected.",
+    help_format="plaintext",
+    result_action="return_value",
+)
+app.command(operate.status)
+app.command(operate.groups)
+app.command(operate.checkpoint)
+app.command(operate.checkpoints)
+app.command(operate.failover)
+app.command(operate.stop)
+app.command(operate.pause)
+app.command(operate.resume)
+app.command(up.up)
+
+Config = Annotated[Path | None, Parameter(help="TOML file; BLKCOLO_* override it.")]
+ShowConfig = Annotated[
+    bool, Parameter(negative="", help="Print the effective options and exit.")
+]
+
+
+def _serve(name: str, config: Path | None, *, show_config: bool) -> int:
+    """Runs one service in this process."""
+    package = importlib.import_module(f"blkcolo_{name}.settings")
+    settings = load(getattr(package, f"{name.capitalize()}Settings"), config)
+    if show_config:
+        sys.stdout.write(show(settings) + "\n")
+        return EXIT_OK
+    build = importlib.import_module(f"blkcolo_{name}.service").build
+    return run_service(name, settings, build)
+
+
+@app.command
+def primary(*, config: Config = None, show_config: ShowConfig = False) -> int:
+    """Run the primary: the VM's disk over NBD, its writes forwarded."""
+    return _serve("primary", config, show_config=show_config)
+
+
+@app.command
+def secondary(*, config: Config = None, show_config: ShowConfig = False) -> int:
+    """Run the secondary: the second disk and its Disk Buffer."""
+    return _serve("secondary", config, show_config=show_config)
+
+
+@app.command
+def coordinator(*, config: Config = None, show_config: ShowConfig = False) -> int:
+    """Run the coordinator: decides when to checkpoint and who is who."""
+    return _serve("coordinator", config, show_config=show_config)
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        code = app(sys.argv[1:])
+    except SettingsError as error:
+        _complain(error)
+        sys.exit(EXIT_CANNOT_START)
+    except BlkcoloError as error:
+        _complain(error)
+        unreachable = error.reason is Reason.PEER_UNREACHABLE
+        sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_FAILED)
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+def _complain(error: BlkcoloError) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("blkcolo:", style="bold red", end=" ")
+    console.print(str(error), markup=False)

@@ -1,0 +1,251 @@
+"""The commands that ask or tell the coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from google.protobuf.json_format import MessageToDict
+from rich.console import Console
+from rich.console import Group as Stack
+from rich.live import Live
+from rich.table import Table
+
+from blkcolo.addresses import Address
+from blkcolo.grpc_client import call
+from blkcolo.v1 import coordinator_pb2 as pb
+from blkcolo.v1 import types_pb2
+from blkcolo_cli import render
+from blkcolo_cli.coordinator_client import ASK_SECONDS, MOVE_SECONDS, Coordinator, run
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+EXIT_NOT_PROTECTED = 4
+
+Where = Annotated[
+    str,
+    Parameter(
+        name="--coordinator",
+        env_var="BLKCOLO_COORDINATOR",
+        help="The coordinator's gRPC address.",
+    ),
+]
+Name = Annotated[str | None, Parameter(help="The group; may be left out if single.")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+_DEFAULT = "127.0.0.1:7400"
+
+
+def _print_json(message: Message | list[pb.Group]) -> None:
+    def plain(one: Message) -> object:
+        return MessageToDict(
+            one,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+        )
+
+    content = (
+        [plain(one) for one in message] if isinstance(message, list) else plain(message)
+    )
+    print(json.dumps(content, indent=2))  # noqa: T201 - the command's output
+
+
+def status(
+    group: Name = None,
+    *,
+    watch: Annotated[bool, Parameter(negative="", help="Go on until Ctrl-C.")] = False,
+    json: AsJson = False,
+    coordinator: Where = _DEFAULT,
+) -> int:
+    """Show whether groups are protected, and why not. Exit code 4 if one is not."""
+
+    where = Address.parse(coordinator)
+    if watch:
+        run(where, lambda service: show_live(service, group))
+        return 0
+    found = run(where, lambda service: _ask(service, group))
+    if json:
+        _print_json(found)
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for each in found:
+            shown = render.panel(each) if console.is_terminal else render.plain(each)
+            console.print(shown, markup=False)
+    protected = all(each.state == types_pb2.GROUP_STATE_PROTECTED for each in found)
+    return 0 if protected else EXIT_NOT_PROTECTED
+
+
+async def _ask(service: Coordinator, group: str | None) -> list[pb.Group]:
+    if group is None:
+        return await service.list_groups()
+    request = pb.GetGroupRequest(group=group)
+    answer = await call(service.stub.GetGroup, request, ASK_SECONDS, service.peer)
+    return [answer.group]
+
+
+async def show_live(service: Coordinator, group: str | None) -> None:
+    """Shows groups until cancelled: in place on a terminal, else a line a change."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        last: list[str] = []
+        while True:
+            lines = [render.line(each) for each in await _ask(service, group)]
+            if lines != last:
+                console.print("\n".join(lines), markup=False)
+            last = lines
+            await asyncio.sleep(1.0)
+    with Live(console=console, refresh_per_second=4) as live:
+        while True:
+            found = await _ask(service, group)
+            live.update(Stack(*(render.panel(each) for each in found)))
+            await asyncio.sleep(0.5)
+
+
+def groups(*, json: AsJson = False, coordinator: Where = _DEFAULT) -> None:
+    """List the groups, one a line."""
+
+    async def work(service: Coordinator) -> list[pb.Group]:
+        return await service.list_groups()
+
+    found = run(Address.parse(coordinator), work)
+    if json:
+        _print_json(found)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        for each in found:
+            console.print(render.line(each), markup=False)
+        return
+    table = Table("group", "state", "committed", "primary", "secondary")
+    for each in found:
+        table.add_row(
+            each.spec.name,
+            render.state_name(each),
+            str(each.committed_epoch) if each.HasField("committed_epoch") else "-",
+            each.spec.primary_address,
+            each.spec.secondary_address,
+        )
+    console.print(table)
+
+
+def checkpoint(
+    group: Name = None, *, json: AsJson = False, coordinator: Where = _DEFAULT
+) -> None:
+    """Take a checkpoint now; returns when it is committed."""
+
+    async def work(service: Coordinator) -> pb.CheckpointResponse:
+        request = pb.CheckpointRequest(group=await service.choose(group))
+        stub = service.stub
+        return await call(stub.Checkpoint, request, MOVE_SECONDS, service.peer)
+
+    answer = run(Address.parse(coordinator), work)
+    if json:
+        _print_json(answer)
+    else:
+        took = render.duration(answer.timings.total_seconds)
+        _say(f"checkpoint {answer.epoch} committed in {took}")
+
+
+def checkpoints(
+    group: Name = None, *, json: AsJson = False, coordinator: Where = _DEFAULT
+) -> None:
+    """List the checkpoints that failover can lead to."""
+
+    async def work(service: Coordinator) -> pb.ListCheckpointsResponse:
+        request = pb.ListCheckpointsRequest(group=await service.choose(group))
+        stub = service.stub
+        return await call(stub.ListCheckpoints, request, ASK_SECONDS, service.peer)
+
+    answer = run(Address.parse(coordinator), work)
+    if json:
+        _print_json(answer)
+        return
+    for entry in answer.checkpoints:
+        at = time.localtime(entry.committed_timestamp_seconds)
+        _say(f"{entry.epoch}\t{time.strftime('%Y-%m-%d %H:%M:%S', at)}")
+
+
+def failover(
+    group: Name = None,
+    *,
+    force: Annotated[
+        bool,
+        Parameter(negative="", help="Go on without the primary's answer: it is dead."),
+    ] = False,
+    json: AsJson = False,
+    coordinator: Where = _DEFAULT,
+) -> None:
+    """Make the secondary's disk the VM's disk, at the last committed checkpoint."""
+
+    async def work(service: Coordinator) -> pb.FailoverResponse:
+        name = await service.choose(group)
+        request = pb.FailoverRequest(group=name, force=force)
+        return await call(service.stub.Failover, request, MOVE_SECONDS, service.peer)
+
+    answer = run(Address.parse(coordinator), work)
+    if json:
+        _print_json(answer)
+        return
+    _say(f"failed over to checkpoint {answer.committed_epoch}")
+    _say(f"generation {answer.generation}")
+    if not answer.primary_fenced:
+        _say("the primary did not answer; it is fenced when it comes back")
+    for uri in answer.nbd_uris:
+        _say(f"the VM's disk is now {uri}")
+
+
+def stop(
+    group: Name = None,
+    *,
+    keep_latest: Annotated[
+        bool,
+        Parameter(negative="", help="Leave the secondary at the latest write."),
+    ] = False,
+    coordinator: Where = _DEFAULT,
+) -> None:
+    """End replication; the secondary goes back to its last checkpoint."""
+
+    async def work(service: Coordinator) -> pb.StopReplicationResponse:
+        request = pb.StopReplicationRequest(
+            group=await service.choose(group), keep_latest=keep_latest
+        )
+        stub = service.stub
+        return await call(stub.StopReplication, request, MOVE_SECONDS, service.peer)
+
+    _tell(run(Address.parse(coordinator), work).group)
+
+
+def pause(group: Name = None, *, coordinator: Where = _DEFAULT) -> None:
+    """Suspend automatic checkpoints; forwarding goes on."""
+
+    async def work(service: Coordinator) -> pb.PauseReplicationResponse:
+        request = pb.PauseReplicationRequest(group=await service.choose(group))
+        stub = service.stub
+        return await call(stub.PauseReplication, request, ASK_SECONDS, service.peer)
+
+    _tell(run(Address.parse(coordinator), work).group)
+
+
+def resume(group: Name = None, *, coordinator: Where = _DEFAULT) -> None:
+    """End a pause or a stop, and try again what waits for an operator."""
+
+    async def work(service: Coordinator) -> pb.ResumeReplicationResponse:
+        request = pb.ResumeReplicationRequest(group=await service.choose(group))
+        stub = service.stub
+        return await call(stub.ResumeReplication, request, ASK_SECONDS, service.peer)
+
+    _tell(run(Address.parse(coordinator), work).group)
+
+
+def _tell(group: pb.Group) -> None:
+    _say(f"group {group.spec.name} is {render.state_name(group)}")
+    if group.HasField("failure"):
+        _say(group.failure.message)
+
+
+def _say(text: str) -> None:
+    Console(highlight=False, soft_wrap=True).print(text, markup=False)

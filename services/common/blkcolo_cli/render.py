@@ -1,0 +1,149 @@
+"""Groups as people read them: tables on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Group as Stack
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from blkcolo.v1 import types_pb2
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from blkcolo.v1 import coordinator_pb2 as pb
+
+_COLOURS = {
+    types_pb2.GROUP_STATE_PROTECTED: "bold green",
+    types_pb2.GROUP_STATE_STARTING: "bold yellow",
+    types_pb2.GROUP_STATE_UNPROTECTED: "bold red",
+    types_pb2.GROUP_STATE_FAILING_OVER: "bold magenta",
+    types_pb2.GROUP_STATE_FAILED_OVER: "bold magenta",
+    types_pb2.GROUP_STATE_STOPPED: "dim",
+}
+
+
+def state_name(group: pb.Group) -> str:
+    """The state as people say it."""
+    name = types_pb2.GroupState.Name(group.state).removeprefix("GROUP_STATE_")
+    return name.lower().replace("_", " ")
+
+
+def size(count: int) -> str:
+    """Bytes with a unit of 1024."""
+    amount, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - used after the loop
+        if amount < 1024 or unit == "TiB":
+            break
+        amount /= 1024
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or milliseconds below one."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def _age(timestamp: float) -> str:
+    return f"{duration(max(time.time() - timestamp, 0))} ago" if timestamp else "never"
+
+
+def rows(group: pb.Group) -> list[tuple[str, str]]:
+    """What there is to say of a group, label by label."""
+    p, s = group.primary, group.secondary
+    has_p, has_s = group.HasField("primary"), group.HasField("secondary")
+    took = group.last_checkpoint
+    phases = " + ".join(
+        duration(each)
+        for each in (
+            took.prepare_primary_seconds,
+            took.prepare_secondary_seconds,
+            took.do_secondary_seconds,
+            took.do_primary_seconds,
+        )
+    )
+    committed = "none yet"
+    if group.HasField("committed_epoch"):
+        at = _age(group.committed_timestamp_seconds)
+        committed = f"{group.committed_epoch} ({at}, {group.last_trigger})"
+    lines = [
+        ("state", state_name(group) + (" (paused)" if group.paused else "")),
+        ("generation", str(group.generation)),
+        ("epoch", str(p.epoch) if has_p else "primary does not answer"),
+        ("committed", committed),
+        ("checkpoint took", f"{duration(took.total_seconds)} = {phases}"),
+    ]
+    if has_p:
+        lines += [
+            ("sent", f"{size(p.sent_bytes)} ({size(p.sent_bytes_in_epoch)} in epoch)"),
+            ("in flight", size(p.in_flight_bytes)),
+            ("unreplicated", size(p.unreplicated_bytes)),
+        ]
+    if has_s:
+        lines.append(("buffer", _buffer(group)))
+    else:
+        lines.append(("buffer", "secondary does not answer"))
+    lines += [("primary disk", uri) for uri in p.nbd_uris]
+    lines += [("secondary disk", uri) for uri in s.nbd_uris]
+    return lines
+
+
+def _buffer(group: pb.Group) -> str:
+    s = group.secondary
+    text = size(s.buffer_bytes)
+    if s.overlay_bytes:
+        text += f" + {size(s.overlay_bytes)} overlay"
+    if s.flush_remaining_bytes:
+        text += f", {size(s.flush_remaining_bytes)} to flush"
+    return text
+
+
+def panel(group: pb.Group) -> RenderableType:
+    """A group on a terminal."""
+    table = Table.grid(padding=(0, 2))
+    colour = _COLOURS.get(group.state, "")
+    for label, value in rows(group):
+        style = colour if label == "state" else ""
+        table.add_row(Text(label, style="dim"), Text(value, style=style))
+    parts: list[RenderableType] = [table]
+    p = group.primary
+    if p.state == types_pb2.FORWARD_STATE_VERIFYING and p.verify_total_bytes:
+        bar = Table.grid(padding=(0, 2))
+        done = f"{size(p.verify_done_bytes)} of {size(p.verify_total_bytes)}"
+        bar.add_row(
+            Text("comparing", style="dim"),
+            ProgressBar(p.verify_total_bytes, p.verify_done_bytes, width=30),
+            Text(done),
+        )
+        parts.append(bar)
+    if group.HasField("failure"):
+        parts.append(Text(group.failure.message, style="red"))
+    return Panel(Stack(*parts), title=group.spec.name, title_align="left", width=100)
+
+
+def line(group: pb.Group) -> str:
+    """A group in one plain line."""
+    fields = {
+        "state": state_name(group).replace(" ", "_"),
+        "epoch": group.primary.epoch,
+        "committed": group.committed_epoch if group.HasField("committed_epoch") else "-",
+        "sent_bytes": group.primary.sent_bytes,
+        "buffer_bytes": group.secondary.buffer_bytes,
+        "last_checkpoint_ms": f"{group.last_checkpoint.total_seconds * 1000:.1f}",
+    }
+    text = " ".join(f"{key}={value}" for key, value in fields.items())
+    return f"{group.spec.name} {text}"
+
+
+def plain(group: pb.Group) -> str:
+    """A group in a pipe: all that a terminal shows, without colour."""
+    lines = [group.spec.name]
+    lines += [f"  {label:16} {value}" for label, value in rows(group)]
+    if group.HasField("failure"):
+        lines.append(f"  {'reason':16} {group.failure.message}")
+    return "\n".join(lines)
