@@ -191,7 +191,8 @@ class Replication(RuleBasedStateMachine):
         try:
             prepared = self.replica.prepared(epoch, self.generation)
         except BlkcoloError as error:
-            assert error.reason in (Reason.EPOCH_GAP, Reason.VERIFYING), error
+            if error.reason not in (Reason.EPOCH_GAP, Reason.VERIFYING):
+                raise
             return
         if prepared is not None and epoch > self.committed:
             # I5: prepared means that the disk, at that barrier, was received whole.
@@ -263,9 +264,7 @@ class Replication(RuleBasedStateMachine):
     def _copy_over(self) -> None:
         """What an operator does while both are stopped, until resync exists."""
         self.replica.stop(StopMode.KEEP_LATEST, self.generation)
-        for mine, theirs in zip(
-            self.secondary_disks, self.primary_disks, strict=True
-        ):
+        for mine, theirs in zip(self.secondary_disks, self.primary_disks, strict=True):
             mine.content[:] = theirs.content
             mine.allocated = set(theirs.allocated)
         self.view = None

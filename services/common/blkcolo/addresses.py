@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pydantic_core import core_schema
@@ -75,7 +75,7 @@ class Address:
     ) -> core_schema.CoreSchema:
         """Settings hold addresses as text."""
 
-        def validate(value: Any) -> Address:
+        def validate(value: object) -> Address:
             return value if isinstance(value, Address) else cls.parse(str(value))
 
         return core_schema.no_info_plain_validator_function(

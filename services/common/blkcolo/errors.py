@@ -109,9 +109,9 @@ class DataLoss(BlkcoloError):
     """Bytes are wrong or missing: a new stream is needed."""
 
 
-def from_os_error(error: OSError, what: str, volume: str = "", offset: int = 0) -> (
-    BlkcoloError
-):
+def from_os_error(
+    error: OSError, what: str, volume: str = "", offset: int = 0
+) -> BlkcoloError:
     """Translates a disk's OSError; the caller raises it `from error`.
 
     Args:

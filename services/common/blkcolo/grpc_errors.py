@@ -31,6 +31,9 @@ from blkcolo.v1 import types_pb2
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    _Context = grpc.aio.ServicerContext[Any, Any]
+    _Handler = grpc.RpcMethodHandler[Any, Any]
+
 _log = structlog.get_logger(__name__)
 
 _DOMAIN = "blkcolo"
@@ -74,7 +77,7 @@ def status_of(error: BlkcoloError) -> status_pb2.Status:
     )
     detail = any_pb2.Any()
     detail.Pack(info)
-    number = cast("tuple[int, str]", code_of(error).value)[0]
+    number = code_of(error).value[0]
     return status_pb2.Status(code=number, message=error.message, details=[detail])
 
 
@@ -158,7 +161,7 @@ def failure_from(message: types_pb2.Failure) -> BlkcoloError:
     )
 
 
-class DomainErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc] # untyped base
+class DomainErrors(grpc.aio.ServerInterceptor):
     """Answers raised domain errors with their status, on every kind of RPC."""
 
     def __init__(self, on_error: Callable[[str, Reason], None]) -> None:
@@ -167,16 +170,14 @@ class DomainErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc] # untyped 
 
     async def intercept_service(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]
-        ],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler:
+    ) -> _Handler | None:
         """Wraps the handler that was found."""
         handler = cast("Any", await continuation(handler_call_details))
         method = handler_call_details.method
         if handler is None or not method.startswith("/blkcolo."):
-            return handler
+            return cast("_Handler | None", handler)
         if handler.response_streaming:
             make = (
                 grpc.stream_stream_rpc_method_handler
@@ -188,14 +189,15 @@ class DomainErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc] # untyped 
         else:
             make = grpc.unary_unary_rpc_method_handler
             wrapped = self._unary(method, handler.unary_unary)
-        return make(
+        outer: _Handler = make(
             wrapped,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+        return outer
 
     def _unary(self, method: str, inner: Any) -> Any:
-        async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        async def call(request: Any, context: _Context) -> Any:
             try:
                 return await inner(request, context)
             except Exception as error:  # noqa: BLE001 - the border to the wire
@@ -204,9 +206,7 @@ class DomainErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc] # untyped 
         return call
 
     def _streaming(self, method: str, inner: Any) -> Any:
-        async def call(
-            request: Any, context: grpc.aio.ServicerContext
-        ) -> AsyncIterator[Any]:
+        async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
             try:
                 async for answer in inner(request, context):
                     yield answer
@@ -215,9 +215,7 @@ class DomainErrors(grpc.aio.ServerInterceptor):  # type: ignore[misc] # untyped 
 
         return call
 
-    async def _abort(
-        self, method: str, error: Exception, context: grpc.aio.ServicerContext
-    ) -> None:
+    async def _abort(self, method: str, error: Exception, context: _Context) -> None:
         if isinstance(error, (grpc.aio.AbortError, asyncio.CancelledError)):
             raise error
         if not isinstance(error, BlkcoloError):

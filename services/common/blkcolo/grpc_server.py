@@ -12,11 +12,15 @@ from grpc_channelz.v1 import channelz
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from blkcolo.addresses import Address
 from blkcolo.errors import Reason, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    #: What gRPC hands to every call.
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+    from blkcolo.addresses import Address
 
 #: A batch is at most 1 MiB plus its columns; anything near this is no batch of ours.
 MESSAGE_LIMIT = 8 << 20
@@ -87,7 +91,7 @@ class GrpcServer:
             await self._health.enter_graceful_shutdown()
             await self._server.stop(grace)
         if self.bound.is_unix:
-            Path(self.bound.path).unlink(missing_ok=True)
+            Path(self.bound.path).unlink(missing_ok=True)  # noqa: ASYNC240 - instant
 
 
 def _check_free(address: Address) -> None:

@@ -139,9 +139,7 @@ def decode_response(message: pb.WriteForwardResponse) -> Response:
 
 def encode_volume(volume: VolumeId) -> types_pb2.Volume:
     """Encodes a volume's identity."""
-    return types_pb2.Volume(
-        name=volume.name, uuid=volume.uuid, size_bytes=volume.size
-    )
+    return types_pb2.Volume(name=volume.name, uuid=volume.uuid, size_bytes=volume.size)
 
 
 def _encode_hello(hello: Hello) -> pb.Hello:

@@ -36,8 +36,10 @@ def configure(service: str, level: str, form: str) -> None:
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta]
-        + renderer,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *renderer,
+        ],
     )
     out = logging.StreamHandler(sys.stderr)
     out.setFormatter(formatter)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from blkcolo.addresses import Address
 
 
+_NO_UNIX = "Prometheus scrapes HOST:PORT only"
+
+
 class MetricsServer:
     """Answers GET /metrics on a thread of its own."""
 
@@ -35,7 +38,7 @@ class MetricsServer:
             Refused: the address cannot be listened on.
         """
         if self._address.is_unix:
-            raise self._unusable("metrics need HOST:PORT")
+            raise self._unusable(_NO_UNIX)
         try:
             self._running = start_http_server(
                 self._address.port, self._address.host, self._registry

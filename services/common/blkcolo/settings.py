@@ -11,7 +11,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -23,6 +23,9 @@ from pydantic_settings import (
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Invalid, Reason
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
@@ -87,7 +90,7 @@ class VolumeSettings(Section):
     name: Name
     """The NBD export's name; unique on a service, equal on both sides."""
     path: Path
-    """The image or block device; an image that is missing is created if `size` is set."""
+    """The image or block device; a missing image is created if `size` is set."""
     size: ByteSize | None = Field(None, gt=0)
     """Bytes, as 1G; checked if the image exists. Equal on both sides."""
     uuid: UUID | None = None
@@ -162,7 +165,7 @@ def show(settings: ServiceSettings) -> str:
     return settings.model_dump_json(indent=2)
 
 
-def _line(settings_class: type[BaseModel], error: Any) -> str:
+def _line(settings_class: type[BaseModel], error: ErrorDetails) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         known = _keys(settings_class)

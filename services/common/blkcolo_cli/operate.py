@@ -62,7 +62,6 @@ def status(
     coordinator: Where = _DEFAULT,
 ) -> int:
     """Show whether groups are protected, and why not. Exit code 4 if one is not."""
-
     where = Address.parse(coordinator)
     if watch:
         run(where, lambda service: show_live(service, group))

@@ -37,7 +37,7 @@ def state_name(group: pb.Group) -> str:
 def size(count: int) -> str:
     """Bytes with a unit of 1024."""
     amount, unit = float(count), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):  # noqa: B007 - used after the loop
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if amount < 1024 or unit == "TiB":
             break
         amount /= 1024
@@ -131,7 +131,9 @@ def line(group: pb.Group) -> str:
     fields = {
         "state": state_name(group).replace(" ", "_"),
         "epoch": group.primary.epoch,
-        "committed": group.committed_epoch if group.HasField("committed_epoch") else "-",
+        "committed": group.committed_epoch
+        if group.HasField("committed_epoch")
+        else "-",
         "sent_bytes": group.primary.sent_bytes,
         "buffer_bytes": group.secondary.buffer_bytes,
         "last_checkpoint_ms": f"{group.last_checkpoint.total_seconds * 1000:.1f}",

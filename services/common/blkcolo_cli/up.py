@@ -10,7 +10,7 @@ import shutil
 import signal
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - the command line reads it
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -221,7 +221,7 @@ class _Up:
             async with open_channel(address) as channel:
                 stub = health_pb2_grpc.HealthStub(channel)
                 try:
-                    await call(stub.Check, request, 1.0, str(address))
+                    await call(stub.Check, request, 1.0, str(address))  # type: ignore[attr-defined] # missing in the stubs
                 except BlkcoloError:
                     await asyncio.sleep(0.1)  # a start takes a moment; bounded above
                 else:

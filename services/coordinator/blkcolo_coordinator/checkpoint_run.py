@@ -85,9 +85,9 @@ class CheckpointRun:
         step = self._finish(seconds)
         if step is Step.DO_PRIMARY:
             self._end(Outcome.COMMITTED, error)
-        elif step is not Step.DO_SECONDARY:
-            self._end(Outcome.ABORTED, error)
-        elif not isinstance(error, (Unavailable, DeadlineMissed)):
+        elif step is not Step.DO_SECONDARY or not isinstance(
+            error, (Unavailable, DeadlineMissed)
+        ):
             self._end(Outcome.ABORTED, error)
         else:
             self._attempts += 1
@@ -96,7 +96,7 @@ class CheckpointRun:
 
     def _finish(self, seconds: float) -> Step:
         if self.step is None:
-            raise ValueError("this run has ended")
+            raise ValueError(self.outcome)  # a program error: the run has ended
         self.seconds[self.step] = self.seconds.get(self.step, 0.0) + seconds
         return self.step
 

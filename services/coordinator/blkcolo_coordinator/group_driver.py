@@ -261,9 +261,9 @@ class GroupDriver:
         if run.outcome is Outcome.COMMITTED:
             self._committed(run, trigger, callers)
             return
-        error = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
-        self._metrics.checkpoint_failed(self.name, error.reason)
-        self._lost(error)
+        failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
+        self._metrics.checkpoint_failed(self.name, failure.reason)
+        self._lost(failure)
 
     async def _checkpoint_step(
         self, run: CheckpointRun, step: checkpoint_run.Step
@@ -496,4 +496,3 @@ class GroupDriver:
         record = replace(self.record, **changes)  # type: ignore[arg-type] # by name
         self._store.save(record, durable=durable)
         self.record = record
-

@@ -50,7 +50,11 @@ class Event(enum.Enum):
 
 
 _S, _E = GroupState, Event
-_ANYWHERE = {_E.STOP: _S.STOPPED, _E.FAIL_OVER: _S.FAILING_OVER, _E.LOST: _S.UNPROTECTED}
+_ANYWHERE = {
+    _E.STOP: _S.STOPPED,
+    _E.FAIL_OVER: _S.FAILING_OVER,
+    _E.LOST: _S.UNPROTECTED,
+}
 
 TRANSITIONS: dict[GroupState, dict[Event, GroupState]] = {
     _S.STOPPED: {

@@ -17,8 +17,7 @@ from blkcolo_coordinator.store import GroupRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import grpc.aio
-
+    from blkcolo.grpc_server import Context
     from blkcolo_coordinator.groups import Groups
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -37,7 +36,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
         self._watchers = 0
 
     async def Checkpoint(
-        self, request: pb.CheckpointRequest, context: grpc.aio.ServicerContext
+        self, request: pb.CheckpointRequest, context: Context
     ) -> pb.CheckpointResponse:
         """Takes a checkpoint now."""
         remaining = context.time_remaining() or _DEFAULT_DEADLINE
@@ -48,7 +47,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def Failover(
         self,
         request: pb.FailoverRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.FailoverResponse:
         """Makes the secondary's disk the VM's disk."""
         driver = self._groups.find(request.group)
@@ -64,7 +63,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def StopReplication(
         self,
         request: pb.StopReplicationRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.StopReplicationResponse:
         """Ends replication."""
         driver = self._groups.find(request.group)
@@ -74,7 +73,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def PauseReplication(
         self,
         request: pb.PauseReplicationRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.PauseReplicationResponse:
         """Suspends automatic checkpoints."""
         driver = self._groups.find(request.group)
@@ -84,7 +83,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def ResumeReplication(
         self,
         request: pb.ResumeReplicationRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.ResumeReplicationResponse:
         """Ends a pause or a stop."""
         driver = self._groups.find(request.group)
@@ -94,7 +93,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def GetGroup(
         self,
         request: pb.GetGroupRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.GetGroupResponse:
         """Reports one group."""
         return pb.GetGroupResponse(group=report(self._groups.find(request.group)))
@@ -102,7 +101,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def ListGroups(
         self,
         request: pb.ListGroupsRequest,  # noqa: ARG002 - gRPC's signature
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.ListGroupsResponse:
         """Reports all groups."""
         return pb.ListGroupsResponse(groups=self._reports())
@@ -113,7 +112,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def WatchGroups(
         self,
         request: pb.WatchGroupsRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> AsyncIterator[pb.WatchGroupsResponse]:
         """Reports all groups at an interval; its bound is what a watcher costs."""
         if self._watchers >= _MAX_WATCHERS:
@@ -132,7 +131,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def ListCheckpoints(
         self,
         request: pb.ListCheckpointsRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.ListCheckpointsResponse:
         """Lists what failover can lead to."""
         driver = self._groups.find(request.group)
@@ -141,7 +140,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def CreateGroup(
         self,
         request: pb.CreateGroupRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.CreateGroupResponse:
         """Adds a group and starts it."""
         spec = request.spec
@@ -161,7 +160,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def UpdateGroup(
         self,
         request: pb.UpdateGroupRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.UpdateGroupResponse:
         """Changes when checkpoints are taken."""
         driver = self._groups.find(request.group)
@@ -173,7 +172,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     async def DeleteGroup(
         self,
         request: pb.DeleteGroupRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.DeleteGroupResponse:
         """Forgets a group."""
         await self._groups.delete(request.group)

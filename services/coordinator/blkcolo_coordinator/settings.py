@@ -60,7 +60,7 @@ class CoordinatorSettings(ServiceSettings):
     """The gRPC server."""
     metrics: MetricsSettings = MetricsSettings(listen=Address("127.0.0.1", 9400))
     """The Prometheus endpoint."""
-    groups: list[GroupSettings] = []
+    groups: list[GroupSettings] = Field(default_factory=list)
     """Groups that exist from the start on; others are created by calls."""
     poll_interval_seconds: float = Field(0.05, gt=0)
     """How often a group's two sides are asked; bounds how late a trigger is seen."""

@@ -77,7 +77,8 @@ class Store:
         if sound != "ok":
             raise self._unusable(sound)
         if version > _VERSION:
-            raise self._unusable(f"version {version}, this program knows {_VERSION}")
+            newer = f"version {version}, this program knows {_VERSION}"
+            raise self._unusable(newer)
 
     def _unusable(self, why: str) -> DataLoss:
         return DataLoss(

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from blkcolo_primary.group import ForwardGroup
 
 
-
 class DiskExport:
     """One volume of a group; see `blkcolo.nbd.export.Export`."""
 

@@ -262,5 +262,5 @@ class ForwarderCore:
                 f" {self.outbox.epoch} is the current one; prepare it first",
                 epoch=epoch,
             )
-        self.committed = max(epoch, self.committed if self.committed else 0)
+        self.committed = max(epoch, self.committed or 0)
         return self.committed

@@ -26,7 +26,7 @@ from blkcolo.stream import Flush, Hello
 from blkcolo.wakeup import Wakeup
 from blkcolo_primary import durable_state
 from blkcolo_primary.durable_state import DurableState
-from blkcolo_primary.forward_state import STREAMING, ForwardState
+from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.link import Link
 from blkcolo_primary.pending_replies import PendingReplies
@@ -139,7 +139,7 @@ class ForwardGroup:
         except* BlkcoloError as errors:
             error = _first(errors)
             self.lose(error)
-            log.error(
+            log.error(  # noqa: TRY400 - no program error: no traceback
                 "link lost",
                 reason=error.reason.name,
                 error=str(error),

@@ -21,11 +21,11 @@ from blkcolo.v1 import stream_pb2 as pb
 
 if TYPE_CHECKING:
     from blkcolo.addresses import Address
-    from blkcolo.stream import Request, Response
+    from blkcolo.stream import Response
     from blkcolo.wakeup import Wakeup
     from blkcolo_primary.outbox import Outbox
 
-_Call = grpc.aio.StreamStreamCall[pb.WriteForwardRequest, pb.WriteForwardResponse]
+    _Call = grpc.aio.StreamStreamCall[pb.WriteForwardRequest, pb.WriteForwardResponse]
 
 
 class LinkOwner(Protocol):

@@ -110,5 +110,3 @@ class PrimaryService:
 def build(settings: PrimarySettings) -> PrimaryService:
     """Makes the service; nothing is opened yet."""
     return PrimaryService(settings)
-
-

@@ -13,8 +13,7 @@ from blkcolo_primary.status import report, state_message
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import grpc.aio
-
+    from blkcolo.grpc_server import Context
     from blkcolo_primary.group import ForwardGroup
 
 #: An answer comes this long before its caller stops waiting, in seconds.
@@ -45,7 +44,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         return group
 
     async def StartReplication(
-        self, request: pb.StartReplicationRequest, context: grpc.aio.ServicerContext
+        self, request: pb.StartReplicationRequest, context: Context
     ) -> pb.StartReplicationResponse:
         """Connects to the secondary."""
         group = self._group(request.group)
@@ -61,7 +60,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     async def PrepareCheckpoint(
         self,
         request: pb.PrimaryServicePrepareCheckpointRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.PrimaryServicePrepareCheckpointResponse:
         """Puts the barrier into the stream."""
         group = self._group(request.group)
@@ -75,7 +74,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     async def DoCheckpoint(
         self,
         request: pb.PrimaryServiceDoCheckpointRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.PrimaryServiceDoCheckpointResponse:
         """Learns of a commit."""
         group = self._group(request.group)
@@ -85,7 +84,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     async def GetSentDataSize(
         self,
         request: pb.GetSentDataSizeRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.GetSentDataSizeResponse:
         """Reports the sent bytes."""
         core = self._group(request.group).core
@@ -100,7 +99,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     async def StopReplication(
         self,
         request: pb.PrimaryServiceStopReplicationRequest,
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> pb.PrimaryServiceStopReplicationResponse:
         """Ends forwarding."""
         group = self._group(request.group)
@@ -115,7 +114,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     async def GetStatus(
         self,
         request: pb.PrimaryServiceGetStatusRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.PrimaryServiceGetStatusResponse:
         """Reports one group, or all."""
         asked = [self._group(request.group)] if request.group else self._groups.values()
@@ -126,7 +125,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     async def Fence(
         self,
         request: pb.FenceRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.FenceResponse:
         """Refuses VM writes from here on."""
         group = self._group(request.group)
@@ -134,6 +133,6 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         return pb.FenceResponse(generation=group.core.generation)
 
 
-def _time_left(context: grpc.aio.ServicerContext) -> float:
+def _time_left(context: Context) -> float:
     remaining = context.time_remaining() or _DEFAULT_DEADLINE
     return max(remaining - _ANSWER_MARGIN, remaining / 2)

@@ -99,9 +99,7 @@ class _Level:
         start = int(np.searchsorted(self.end, blocks.first, side="right"))
         stop = int(np.searchsorted(self.first, blocks.end, side="left"))
         for row in range(start, stop):
-            yield Run(
-                int(self.first[row]), int(self.end[row]), int(self.position[row])
-            )
+            yield Run(int(self.first[row]), int(self.end[row]), int(self.position[row]))
 
 
 class BlockIndex:

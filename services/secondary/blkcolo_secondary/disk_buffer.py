@@ -32,7 +32,6 @@ from blkcolo.extents import BLOCK_SIZE, Blocks, covering
 from blkcolo.stream import Batch, RecordKind
 from blkcolo_secondary import view
 from blkcolo_secondary.buffer_files import BufferFiles
-from blkcolo_secondary.undo_layer import SaveRun, UndoLayer
 from blkcolo_secondary.view import Source
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import VolumeId
     from blkcolo_secondary.overlay import Overlay
+    from blkcolo_secondary.undo_layer import SaveRun, UndoLayer
 
 #: One step of a long zero or trim, in bytes.
 STEP = 8 << 20
@@ -325,9 +325,9 @@ class _Step:
         if self._bytes >= _SAVE_BYTES:
             self.run()
 
-    def add_zero(self, volume: int, offset: int, length: int, *, may_trim: bool) -> (
-        None
-    ):
+    def add_zero(
+        self, volume: int, offset: int, length: int, *, may_trim: bool
+    ) -> None:
         self.run()  # keeps the order of data and zeros
         self._claim(volume, offset, length)
         self._zeros.append((volume, offset, length, may_trim))

@@ -114,7 +114,7 @@ class ReplicaGroup:
             async for answer in self._apply_all(stream, inbox):
                 yield answer
         except BlkcoloError as error:
-            log.error("stream failed", reason=error.reason.name, error=str(error))
+            log.warning("stream failed", reason=error.reason.name, error=str(error))
             yield StreamFailure(error)
         finally:
             reader.cancel()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blkcolo import records
 from blkcolo.errors import from_os_error
@@ -78,13 +78,13 @@ class GroupJournal:
             )
             self._end = record.end
 
-    def update(self, **changes: Any) -> DurableState:
+    def update(self, **changes: object) -> DurableState:
         """Appends the state with `changes`; it holds when this returns.
 
         Raises:
             BlkcoloError: the file could not be written; nothing changed.
         """
-        state = replace(self.state, **changes)
+        state = replace(self.state, **changes)  # type: ignore[arg-type] # by name
         payload = json.dumps(asdict(state)).encode()
         head = records.header(
             _STATE_KIND, 0, state.committed or 0, state.generation, payload

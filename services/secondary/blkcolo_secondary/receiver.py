@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from blkcolo.stream import Barrier, VerifyExtent, VolumeId
 
 _KINDS = frozenset(RecordKind)
+_BAD_VOLUME = "a record names a volume that the hello did not"
+_BAD_KIND = "a record is neither data nor zero nor trim"
+_BAD_COLUMNS = "the columns differ in length"
+_BAD_PAYLOAD = "the payload is not as long as its records"
 
 
 class SealedEpoch(NamedTuple):
@@ -98,18 +102,18 @@ class Receiver:
                         self.epoch,
                     )
         if position != len(batch.payload):
-            raise self._malformed("the payload is not as long as its records")
+            raise self._malformed(_BAD_PAYLOAD)
         self._records += len(batch.kinds)
         self._digest = extend_digest(self._digest, batch)
 
     def _check_columns(self, batch: Batch) -> None:
         columns = (batch.volumes, batch.offsets, batch.lengths, batch.checksums)
         if any(len(column) != len(batch.kinds) for column in columns):
-            raise self._malformed("the columns differ in length")
+            raise self._malformed(_BAD_COLUMNS)
         if not _KINDS.issuperset(batch.kinds):
-            raise self._malformed("a record is neither data nor zero nor trim")
+            raise self._malformed(_BAD_KIND)
         if batch.volumes and max(batch.volumes) >= len(self._volumes):
-            raise self._malformed("a record names a volume that the hello did not")
+            raise self._malformed(_BAD_VOLUME)
 
     def _malformed(self, what: str) -> Invalid:
         return Invalid(

@@ -198,9 +198,9 @@ class Replica:
                 " list the same volumes on both sides",
             )
 
-    def apply(self, stream: Receiver, seq: int, message: Request) -> (
-        Iterator[Mismatch | None]
-    ):
+    def apply(
+        self, stream: Receiver, seq: int, message: Request
+    ) -> Iterator[Mismatch | None]:
         """Applies a received message, in steps; a Mismatch is to be answered.
 
         Raises:
@@ -223,9 +223,9 @@ class Replica:
                 f"group {self.group}: this stream was stopped or replaced",
             )
 
-    def _apply(self, stream: Receiver, seq: int, message: Request) -> (
-        Iterator[Mismatch | None]
-    ):
+    def _apply(
+        self, stream: Receiver, seq: int, message: Request
+    ) -> Iterator[Mismatch | None]:
         match message:
             case Batch():
                 stream.check_batch(message)

@@ -15,8 +15,7 @@ from blkcolo_secondary.status import report, state_message
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    import grpc.aio
-
+    from blkcolo.grpc_server import Context
     from blkcolo.stream import Request
     from blkcolo.v1 import stream_pb2
     from blkcolo_secondary.group import ReplicaGroup
@@ -51,7 +50,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     async def WriteForward(
         self,
         request_iterator: AsyncIterator[stream_pb2.WriteForwardRequest],
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> AsyncIterator[stream_pb2.WriteForwardResponse]:
         """Receives the primary's writes."""
         first = await anext(aiter(request_iterator), None)
@@ -67,7 +66,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     async def PrepareCheckpoint(
         self,
         request: pb.SecondaryServicePrepareCheckpointRequest,
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> pb.SecondaryServicePrepareCheckpointResponse:
         """Answers when every write up to the barrier is applied."""
         group = self._group(request.group)
@@ -87,7 +86,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     async def DoCheckpoint(
         self,
         request: pb.SecondaryServiceDoCheckpointRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceDoCheckpointResponse:
         """Commits; without an await, so a caller that leaves cannot cut it."""
         committed = self._group(request.group).commit(request.epoch, request.generation)
@@ -98,7 +97,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     async def StopReplication(
         self,
         request: pb.SecondaryServiceStopReplicationRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceStopReplicationResponse:
         """Ends replication."""
         group = self._group(request.group)
@@ -116,7 +115,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     async def GetStatus(
         self,
         request: pb.SecondaryServiceGetStatusRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceGetStatusResponse:
         """Reports one group, or all."""
         asked = [self._group(request.group)] if request.group else self._groups.values()
@@ -127,7 +126,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     async def ListCheckpoints(
         self,
         request: pb.SecondaryServiceListCheckpointsRequest,
-        context: grpc.aio.ServicerContext,  # noqa: ARG002 - gRPC's signature
+        context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceListCheckpointsResponse:
         """Lists the checkpoint that failover leads to."""
         replica = self._group(request.group).replica

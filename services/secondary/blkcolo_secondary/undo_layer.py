@@ -126,9 +126,11 @@ class UndoLayer:
         """Everything saved: volume, extent in bytes, run."""
         for volume, index in enumerate(self._indexes):
             for run in index.runs():
-                yield volume, Blocks(run.first, run.end).extent(
-                    self._sizes[volume]
-                ), run
+                yield (
+                    volume,
+                    Blocks(run.first, run.end).extent(self._sizes[volume]),
+                    run,
+                )
 
     def close(self) -> None:
         """Closes the log's file."""

@@ -63,8 +63,7 @@ def plan(
     segments: list[Segment] = []
     if overlay is not None and overlay.blocks:
         segments.extend(
-            Segment(blocks, Source.OVERLAY)
-            for blocks in overlay.present(wanted[0])
+            Segment(blocks, Source.OVERLAY) for blocks in overlay.present(wanted[0])
         )
         wanted = list(overlay.absent(wanted[0]))
     for layer in layers:

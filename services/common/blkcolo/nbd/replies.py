@@ -14,10 +14,11 @@ from blkcolo.nbd.constants import (
     Chunk,
     NbdError,
 )
-from blkcolo.nbd.export import Allocation, AllocationExtent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from blkcolo.nbd.export import Allocation, AllocationExtent
 
 _SIMPLE = struct.Struct(">IIQ")
 _CHUNK = struct.Struct(">IHHQI")

@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from blkcolo.addresses import Address
 from blkcolo.errors import Reason, Refused
 from blkcolo.nbd.connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from blkcolo.addresses import Address
     from blkcolo.nbd.export import Export
 
 #: Seconds that requests under way get when the server stops.
@@ -53,8 +53,8 @@ class NbdServer:
         try:
             if address.is_unix:
                 path = Path(address.path)
-                if path.is_socket() and not await _answers(path):
-                    path.unlink()  # left behind by a process that was killed
+                if path.is_socket() and not await _answers(path):  # noqa: ASYNC240
+                    path.unlink()  # noqa: ASYNC240 - left behind by a process that was killed
                 self._server = await loop.create_unix_server(self._accept, path)
                 self.bound = address
             else:
@@ -94,7 +94,7 @@ class NbdServer:
             for wait in late:
                 wait.cancel()
         if self.bound is not None and self.bound.is_unix:
-            Path(self.bound.path).unlink(missing_ok=True)
+            Path(self.bound.path).unlink(missing_ok=True)  # noqa: ASYNC240 - instant
 
 
 async def _answers(path: Path) -> bool:

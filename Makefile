@@ -1,0 +1,64 @@
+# blkcolo: make run, make test; make help lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TEST_STAMP := $(VENV)/.installed-dev
+DATA ?= blkcolo-data
+SIZE ?= 1G
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(TEST_STAMP): pyproject.toml
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing the tests' tools into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(STAMP)
+
+.PHONY: run
+run: $(STAMP) ## Run the three services here until Ctrl-C.
+	@exec $(BIN)/blkcolo up --data $(DATA) --size $(SIZE)
+
+.PHONY: clients
+clients: ## Install the NBD clients that the tests run (Debian, as root).
+	@sh tests/install-clients.sh
+
+.PHONY: test
+test: clients check ## Run all checks and all tests.
+	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --no-header $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(TEST_STAMP) ## Run all static checks.
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/buf format -d --exit-code proto
+	$(BIN)/buf lint proto
+	@PYTHON=$(abspath $(BIN)/python) sh proto/generate.sh
+	git diff --exit-code --stat -- services/common/blkcolo/v1
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: generate
+generate: $(TEST_STAMP) ## Make the generated code anew from proto/.
+	@PYTHON=$(abspath $(BIN)/python) sh proto/generate.sh
+
+.PHONY: format
+format: $(TEST_STAMP) ## Format code and protos.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/buf format -w proto
+
+.PHONY: clean
+clean: ## Remove what was built; keeps $(DATA).
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

@@ -1,0 +1,70 @@
+"""A small NBD client for tests: one connection, blocking, simple replies."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Self
+
+_OPTION_MAGIC = 0x49484156454F5054
+
+
+class NbdReplyError(Exception):
+    """The server answered with this error number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"NBD error {number}")
+        self.number = number
+
+
+class NbdClient:
+    """Connects with EXPORT_NAME, the oldest way in."""
+
+    def __init__(self, port: int, export: str) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        assert self._receive(16) == b"NBDMAGICIHAVEOPT"
+        self._receive(2)
+        name = export.encode()
+        self.socket.sendall(struct.pack(">IQII", 3, _OPTION_MAGIC, 1, len(name)) + name)
+        self.size, self.flags = struct.unpack(">QH", self._receive(10))
+        self._cookie = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def _receive(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            part = self.socket.recv(length - len(data))
+            if not part:
+                raise ConnectionError("the server closed the connection")
+            data += part
+        return bytes(data)
+
+    def request(
+        self, kind: int, offset: int, length: int, data: bytes = b"", flags: int = 0
+    ) -> None:
+        """Sends one request and takes its reply's header."""
+        self._cookie += 1
+        header = struct.pack(
+            ">IHHQQI", 0x25609513, flags, kind, self._cookie, offset, length
+        )
+        self.socket.sendall(header + data)
+        magic, error, cookie = struct.unpack(">IIQ", self._receive(16))
+        assert (magic, cookie) == (0x67446698, self._cookie)
+        if error:
+            raise NbdReplyError(error)
+
+    def read(self, offset: int, length: int) -> bytes:
+        self.request(0, offset, length)
+        return self._receive(length)
+
+    def write(self, offset: int, data: bytes, flags: int = 0) -> None:
+        self.request(1, offset, len(data), data, flags)
+
+    def flush(self) -> None:
+        self.request(3, 0, 0)

@@ -1,0 +1,242 @@
+"""The three services as real processes on loopback, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from blkcolo.v1 import (
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    primary_pb2,
+    primary_pb2_grpc,
+    secondary_pb2,
+    secondary_pb2_grpc,
+    types_pb2,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MIB = 1 << 20
+#: No multiple of anything.
+ODD_SIZE = MIB + 4096 + 512
+NAMES = ("secondary", "primary", "coordinator")
+
+PROTECTED = types_pb2.GROUP_STATE_PROTECTED
+UNPROTECTED = types_pb2.GROUP_STATE_UNPROTECTED
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 20) -> None:
+    """Polls a condition; fails with `what` when it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+class Stack:
+    """Configurations, processes and clients of one pair and its coordinator."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        sizes: tuple[int, ...] = (ODD_SIZE,),
+        secondary_vm: bool = False,
+        max_interval: float = 0.0,
+        primary_options: str = "",
+    ) -> None:
+        self.folder = folder
+        self.sizes = sizes
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        ports = free_ports(8)
+        self.grpc = dict(zip(NAMES, ports[:3], strict=True))
+        self.nbd = dict(zip(NAMES, ports[3:5], strict=False))
+        self.metrics = dict(zip(NAMES, ports[5:], strict=True))
+        self._channels: list[grpc.Channel] = []
+        for name in ("primary", "secondary"):
+            extra = primary_options if name == "primary" else ""
+            if name == "secondary" and secondary_vm:
+                extra = "secondary_vm = true\n"
+            self._write(
+                name,
+                f'nbd.listen = "127.0.0.1:{self.nbd[name]}"\n[[groups]]\n'
+                f'name = "vm1"\n{extra}' + self._volumes(name),
+            )
+        self._write(
+            "coordinator",
+            f'[[groups]]\nname = "vm1"\nprimary = "{self.address("primary")}"\n'
+            f'secondary = "{self.address("secondary")}"\n[groups.policy]\n'
+            f"min_interval_seconds = 0\nmax_interval_seconds = {max_interval}\n",
+        )
+
+    def _volumes(self, name: str) -> str:
+        return "".join(
+            f'[[groups.volumes]]\nname = "disk{number}"\n'
+            f'path = "{self.image(name, number)}"\nsize = {size}\n'
+            for number, size in enumerate(self.sizes)
+        )
+
+    def _write(self, name: str, text: str) -> None:
+        head = (
+            f'data_dir = "{self.folder / name}"\n'
+            f'grpc.listen = "{self.address(name)}"\n'
+            f'metrics.listen = "127.0.0.1:{self.metrics[name]}"\n'
+        )
+        self.config(name).write_text(head + text)
+
+    # Where things are.
+
+    def config(self, name: str) -> Path:
+        return self.folder / f"{name}.toml"
+
+    def image(self, name: str, number: int = 0) -> Path:
+        return self.folder / f"{name}-disk{number}.img"
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+    def address(self, name: str) -> str:
+        return f"127.0.0.1:{self.grpc[name]}"
+
+    def uri(self, name: str, number: int = 0) -> str:
+        return f"nbd://127.0.0.1:{self.nbd[name]}/disk{number}"
+
+    # Processes.
+
+    def start(self, *names: str) -> None:
+        for name in names or NAMES:
+            with (self.folder / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    [
+                        sys.executable,
+                        *("-m", "blkcolo_cli", name),
+                        *("--config", str(self.config(name))),
+                    ],
+                    stdout=log,
+                    stderr=log,
+                )
+        for name in names or NAMES:
+            self._wait_ready(name)
+
+    def _wait_ready(self, name: str) -> None:
+        process = self.processes[name]
+
+        def ready() -> bool:
+            assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.grpc[name])) == 0
+
+        wait_until(ready, f"{name} listens")
+
+    def stop(self, *names: str) -> None:
+        for name in names or ("coordinator", "primary", "secondary"):
+            process = self.processes.pop(name, None)
+            if process is not None:
+                process.terminate()
+                assert process.wait(15) == 0, self.log(name)
+
+    def kill(self, name: str) -> None:
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+    def close(self) -> None:
+        for channel in self._channels:
+            channel.close()
+        for process in self.processes.values():
+            process.kill()
+            process.wait(10)
+
+    # Clients.
+
+    def _channel(self, name: str) -> grpc.Channel:
+        channel = grpc.insecure_channel(self.address(name))
+        self._channels.append(channel)
+        return channel
+
+    @property
+    def coordinator(self) -> Any:
+        return coordinator_pb2_grpc.CoordinatorServiceStub(self._channel("coordinator"))
+
+    @property
+    def primary(self) -> Any:
+        return primary_pb2_grpc.PrimaryServiceStub(self._channel("primary"))
+
+    @property
+    def secondary(self) -> Any:
+        return secondary_pb2_grpc.SecondaryServiceStub(self._channel("secondary"))
+
+    def group(self) -> coordinator_pb2.Group:
+        request = coordinator_pb2.GetGroupRequest(group="vm1")
+        group: coordinator_pb2.Group = self.coordinator.GetGroup(
+            request, timeout=5
+        ).group
+        return group
+
+    def primary_status(self) -> primary_pb2.ForwardStatus:
+        request = primary_pb2.PrimaryServiceGetStatusRequest(group="vm1")
+        status: primary_pb2.ForwardStatus = self.primary.GetStatus(
+            request, timeout=5
+        ).groups[0]
+        return status
+
+    def secondary_status(self) -> secondary_pb2.ReplicaStatus:
+        request = secondary_pb2.SecondaryServiceGetStatusRequest(group="vm1")
+        status: secondary_pb2.ReplicaStatus = self.secondary.GetStatus(
+            request, timeout=5
+        ).groups[0]
+        return status
+
+    def wait_state(self, state: int) -> None:
+        wait_until(lambda: self.group().state == state, f"state {state}")
+
+    def checkpoint(self) -> int:
+        request = coordinator_pb2.CheckpointRequest(group="vm1")
+        return int(self.coordinator.Checkpoint(request, timeout=20).epoch)
+
+    def pause(self) -> None:
+        request = coordinator_pb2.PauseReplicationRequest(group="vm1")
+        self.coordinator.PauseReplication(request, timeout=5)
+
+    def failover(self, *, force: bool = False) -> coordinator_pb2.FailoverResponse:
+        request = coordinator_pb2.FailoverRequest(group="vm1", force=force)
+        answer: coordinator_pb2.FailoverResponse = self.coordinator.Failover(
+            request, timeout=30
+        )
+        return answer
+
+
+@contextlib.contextmanager
+def running(folder: Path, **options: Any) -> Iterator[Stack]:
+    """A protected stack; says how to look at it when the test fails."""
+    stack = Stack(folder, **options)
+    try:
+        stack.start()
+        stack.wait_state(PROTECTED)
+        yield stack
+    except BaseException:
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
+        sys.stderr.write(f"rerun alone: pytest '{test}'; logs in {folder}\n")
+        raise
+    finally:
+        stack.close()
