@@ -41,7 +41,7 @@ class NbdClient:
         while len(data) < length:
             part = self.socket.recv(length - len(data))
             if not part:
-                raise ConnectionError("the server closed the connection")
+                raise ConnectionResetError
             data += part
         return bytes(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -108,35 +109,15 @@ def test_writes_in_causal_order_stay_so_over_two_volumes(tmp_path: Path) -> None
     for attempt in range(3):
         folder = tmp_path / str(attempt)
         folder.mkdir()
-        sizes = (ODD_SIZE, 2 * MIB)
-        with running(folder, sizes=sizes, max_interval=0.02) as stack:
-            stop = threading.Event()
-            count = 0
-
-            def writer(stack: Stack = stack, stop: threading.Event = stop) -> None:
-                nonlocal count
-                with (
-                    NbdClient(stack.nbd["primary"], "disk0") as first,
-                    NbdClient(stack.nbd["primary"], "disk1") as second,
-                ):
-                    while not stop.is_set():
-                        number = (count + 1).to_bytes(8, "big")
-                        try:
-                            first.write(4096 * (count % 64) + 8, number)
-                            first.write(8, number)
-                            second.write(512, number)
-                        except NbdReplyError:
-                            return  # fenced
-                        count += 1
-
-            thread = threading.Thread(target=writer)
-            thread.start()
+        with running(folder, sizes=(ODD_SIZE, 2 * MIB), max_interval=0.02) as stack:
+            writer = CausalWriter(stack)
+            writer.start()
             try:
-                wait_until(lambda: count > 1500, "the writer gets on")
+                wait_until(lambda w=writer: w.count > 1500, "the writer gets on")
                 stack.failover()
             finally:
-                stop.set()
-                thread.join(20)
+                writer.stopped.set()
+                writer.join(20)
             with (
                 NbdClient(stack.nbd["secondary"], "disk0") as first,
                 NbdClient(stack.nbd["secondary"], "disk1") as second,
@@ -144,8 +125,31 @@ def test_writes_in_causal_order_stay_so_over_two_volumes(tmp_path: Path) -> None
                 a = int.from_bytes(first.read(8, 8), "big")
                 b = int.from_bytes(second.read(512, 8), "big")
             assert 0 < b <= a <= b + 1
-            written += count
+            written += writer.count
     assert written > 4500
+
+
+class CausalWriter(threading.Thread):
+    """Writes A on disk0 and, after its reply, B on disk1, until it is fenced."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self.stopped = threading.Event()
+        self.count = 0
+        self._port = stack.nbd["primary"]
+
+    def run(self) -> None:
+        with (
+            NbdClient(self._port, "disk0") as first,
+            NbdClient(self._port, "disk1") as second,
+            contextlib.suppress(NbdReplyError),
+        ):
+            while not self.stopped.is_set():
+                number = (self.count + 1).to_bytes(8, "big")
+                first.write(4096 * (self.count % 64 + 1), number)
+                first.write(8, number)
+                second.write(512, number)
+                self.count += 1
 
 
 def test_secondary_vm_writes_to_the_overlay_until_the_next_checkpoint(
@@ -247,7 +251,7 @@ def test_failover_needs_fence_or_force_and_an_old_primary_is_fenced_late(
         with pytest.raises(grpc.RpcError) as refusal:
             stack.failover()
         assert refusal.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-        assert "force" in refusal.value.details()
+        assert "force" in str(refusal.value.details())
         answer = stack.failover(force=True)
         assert not answer.primary_fenced
         assert answer.generation > 1
@@ -270,7 +274,7 @@ def test_stop_then_resume_replicates_again(tmp_path: Path) -> None:
         )
         with pytest.raises(grpc.RpcError) as refusal:
             stack.checkpoint()
-        assert "resume" in refusal.value.details()
+        assert "resume" in str(refusal.value.details())
         before = stopped.committed_epoch
         stack.coordinator.ResumeReplication(
             pb.ResumeReplicationRequest(group="vm1"), timeout=5
