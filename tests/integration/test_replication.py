@@ -113,7 +113,7 @@ def test_writes_in_causal_order_stay_so_over_two_volumes(tmp_path: Path) -> None
             writer = CausalWriter(stack)
             writer.start()
             try:
-                wait_until(lambda w=writer: w.count > 1500, "the writer gets on")
+                wait_until(writer.is_well_on, "the writer gets on")
                 stack.failover()
             finally:
                 writer.stopped.set()
@@ -137,6 +137,9 @@ class CausalWriter(threading.Thread):
         self.stopped = threading.Event()
         self.count = 0
         self._port = stack.nbd["primary"]
+
+    def is_well_on(self) -> bool:
+        return self.count > 1500
 
     def run(self) -> None:
         with (

@@ -140,10 +140,11 @@ async def test_connections_beyond_the_limit_are_dropped_and_others_served(
     assert await (await Client.connect(server)).dropped()
     clients[0].send(0, 0, 512)
     assert (await clients[0].reply(512))[0] == 0
-    clients[0].writer.close()
-    await clients[0].writer.wait_closed()
-    while len(server.connections) == 4:
-        await asyncio.sleep(0)
+    closing = asyncio.gather(*(c.closed.wait() for c in server.connections))
+    for client in clients:
+        client.writer.close()
+    async with asyncio.timeout(5):
+        await closing
     await (await Client.connect(server)).negotiate()
 
 

@@ -90,7 +90,8 @@ def refusal(
         block_status: base:allocation was negotiated.
     """
     command = request.command
-    if command is None or request.flags & ~_ALLOWED_FLAGS[command]:
+    # int(): the complement of an IntFlag leaves unknown bits out.
+    if command is None or request.flags & ~int(_ALLOWED_FLAGS[command]):
         return NbdError.EINVAL
     if command in (Command.FLUSH, Command.DISC):
         return None
