@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import google_crc32c
 import grpc
@@ -39,7 +39,7 @@ def refused(call: Any, request: Any) -> tuple[str, str, str]:
     """Status code, ErrorInfo reason and text of a call that must fail."""
     with pytest.raises(grpc.RpcError) as refusal:
         call(request, timeout=5)
-    error = to_domain(refusal.value, "peer")
+    error = to_domain(cast("Any", refusal.value), "peer")
     return refusal.value.code().name, error.reason.name, str(error)
 
 
@@ -58,7 +58,7 @@ def test_stale_and_unknown_generations_are_refused_everywhere(stack: Stack) -> N
     epoch = stack.primary_status().epoch
     prepare = primary_pb2.PrimaryServicePrepareCheckpointRequest
     for generation, reason in ((0, "STALE_GENERATION"), (9, "UNKNOWN_GENERATION")):
-        fields = {"group": "vm1", "generation": generation, "epoch": epoch}
+        fields: Any = {"group": "vm1", "generation": generation, "epoch": epoch}
         for call, request in (
             (stack.primary.PrepareCheckpoint, prepare(**fields)),
             (
@@ -73,7 +73,7 @@ def test_stale_and_unknown_generations_are_refused_everywhere(stack: Stack) -> N
 
 def test_epoch_gap_names_the_expected_epoch(stack: Stack) -> None:
     epoch = stack.primary_status().epoch
-    far = {"group": "vm1", "generation": 1, "epoch": epoch + 7}
+    far: Any = {"group": "vm1", "generation": 1, "epoch": epoch + 7}
     prepare = primary_pb2.PrimaryServicePrepareCheckpointRequest(**far)
     for call, request in (
         (stack.primary.PrepareCheckpoint, prepare),
@@ -110,7 +110,7 @@ def test_start_twice_is_refused(stack: Stack) -> None:
 
 def test_group_specs_and_policies_are_checked_by_field(stack: Stack) -> None:
     create, service = pb.CreateGroupRequest, stack.coordinator
-    good = {"primary_address": "127.0.0.1:1", "secondary_address": "127.0.0.1:2"}
+    good: Any = {"primary_address": "127.0.0.1:1", "secondary_address": "127.0.0.1:2"}
     spec = pb.GroupSpec(name="Bad Name", **good)
     assert "spec.name" in refused(service.CreateGroup, create(spec=spec))[2]
     spec = pb.GroupSpec(name="g", primary_address="nowhere")
@@ -224,7 +224,7 @@ def test_wrong_hello_is_refused_and_changes_nothing(
                 iter([hello(lone_secondary, **changes)]), timeout=10
             )
         )
-    assert to_domain(refusal.value, "peer").reason.name == reason
+    assert to_domain(cast("Any", refusal.value), "peer").reason.name == reason
     state = lone_secondary.secondary_status().state
     assert state == types_pb2.REPLICA_STATE_DISCONNECTED
 

@@ -67,8 +67,9 @@ def up(tmp_path: Path) -> Iterator[Path]:
     assert output.read_text().rstrip().endswith("stopped")
 
 
+@pytest.mark.usefixtures("up")
 @pytest.mark.parametrize("title", ["Five minutes", "By grpcurl"])
-def test_console_blocks_do_what_the_readme_says(up: Path, title: str) -> None:
+def test_console_blocks_do_what_the_readme_says(title: str) -> None:
     require_tool("qemu-io")
     require_tool("grpcurl")
     lines = console_blocks(section(title)).splitlines()
