@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -82,16 +83,25 @@ def test_fio_runs_under_ten_checkpoints_a_second_and_failover_is_exact(
         load = fio(
             stack.uri("primary"),
             *("--rw=randwrite", "--bs=512-64k", "--blockalign=512", "--size=48m"),
-            *("--verify=crc32c", "--time_based", "--runtime=4", "--verify_backlog=64"),
+            *("--verify=crc32c", "--verify_backlog=64", "--verify_fatal=1"),
+            *("--time_based", "--runtime=120"),
         )
         before = stack.group().committed_epoch
-        subprocess.run(load, check=True, capture_output=True, timeout=60)
-        taken = stack.group().committed_epoch - before
-        assert taken >= 20, f"only {taken} checkpoints in 4 s"
+        with subprocess.Popen(
+            load, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        ) as process:
+            wait_until(
+                lambda: stack.group().committed_epoch >= before + 40,
+                "40 checkpoints under load",
+                seconds=40,
+            )
+            assert process.poll() is None, "fio ended early"
+            process.send_signal(signal.SIGINT)
+            errors = process.communicate(timeout=30)[1]
+            assert "verify:" not in errors, errors
         stack.pause()
         epoch = stack.checkpoint()
         at_checkpoint = stack.image("primary").read_bytes()
-        load[-2] = "--runtime=20"
         with subprocess.Popen(load, stdout=subprocess.DEVNULL) as process:
             wait_until(
                 lambda: stack.secondary_status().buffer_bytes > 8 * MIB,

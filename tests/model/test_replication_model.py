@@ -23,9 +23,17 @@ from hypothesis.stateful import (
     rule,
 )
 
-from blkcolo.errors import BlkcoloError, Reason, StaleGeneration, Unavailable
+from blkcolo.errors import (
+    BlkcoloError,
+    DeadlineMissed,
+    Reason,
+    StaleGeneration,
+    Unavailable,
+)
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.stream import Hello, VolumeId, Welcome
+from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome, Step
+from blkcolo_coordinator.failover_run import FailoverRun
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.verify_pass import verify_messages
@@ -81,19 +89,49 @@ class Replication(RuleBasedStateMachine):
         if protected:
             self._checkpoint()
 
-    def _checkpoint(self) -> None:
-        epoch = self.primary.epoch
-        self.primary_prepares()
-        while self._deliver_one():
-            pass
-        assert self.replica.prepared(epoch, self.generation) is not None
-        self.prepared.add(epoch)
-        self._commit(epoch)
+    def _checkpoint(self, fails_at: Step | None = None) -> None:
+        """The coordinator's core drives both sides; one call may go wrong."""
+        lost = DeadlineMissed(Reason.DEADLINE, "lost on the way")
+        run = CheckpointRun(self.primary.epoch, self.generation)
+        before = self.committed
+        while run.step is not None:
+            step = run.step
+            if step is fails_at and step is not Step.DO_SECONDARY:
+                run.failed(0.0, lost)
+                continue
+            seq = self._carry_out(run, step)
+            if step is fails_at:  # it was done, and nobody heard the answer
+                fails_at = None
+                run.failed(0.0, lost)
+            else:
+                run.succeeded(0.0, seq)
+        if fails_at in (Step.PREPARE_PRIMARY, Step.PREPARE_SECONDARY):
+            assert run.outcome is Outcome.ABORTED
+            assert self.committed == before
+        else:
+            assert run.outcome is Outcome.COMMITTED
+            assert self.committed == run.epoch
+
+    def _carry_out(self, run: CheckpointRun, step: Step) -> int:
+        match step:
+            case Step.PREPARE_PRIMARY:
+                return self._prepare_primary()
+            case Step.PREPARE_SECONDARY:
+                while self._deliver_one():
+                    pass
+                assert self.replica.prepared(run.epoch, self.generation) is not None
+                self.prepared.add(run.epoch)
+            case Step.DO_SECONDARY:
+                self._commit(run.epoch)
+            case Step.DO_PRIMARY:
+                self.primary.do_checkpoint(run.epoch, self.generation)
+                assert self.primary.protected
+        return 0
 
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
-    @rule()
-    def coordinator_takes_a_checkpoint(self) -> None:
-        self._checkpoint()
+    @rule(fails_at=st.sampled_from([None, None, None, *Step]))
+    def coordinator_takes_a_checkpoint(self, fails_at: Step | None) -> None:
+        self._checkpoint(fails_at)
 
     def _connect(self) -> None:
         self.primary.start(self.generation)
@@ -176,11 +214,15 @@ class Replication(RuleBasedStateMachine):
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
     @rule()
     def primary_prepares(self) -> None:
+        self._prepare_primary()
+
+    def _prepare_primary(self) -> int:
         epoch = self.primary.epoch
         seq = self.primary.prepare(epoch, self.generation)
         assert self.primary.prepare(epoch, self.generation) == seq  # idempotent
         assert self.primary.epoch == epoch + 1
         self.at_barrier[epoch] = [bytes(d.content) for d in self.primary_disks]
+        return seq
 
     @precondition(lambda self: self.primary.outbox is not None and self.at_barrier)
     @rule(data=st.data(), deliver=st.booleans())
@@ -310,9 +352,16 @@ class Replication(RuleBasedStateMachine):
     def failover(self, crash_at: int, write: bool) -> None:
         """I2, also when the secondary dies in the middle of the flush."""
         assert self.view is not None
+        run = FailoverRun("vm", force=False)
+        run.secondary_answered(self.replica.committed, failed_over=False, fenced=False)
         self.generation += 1
+        run.generation_raised()
         self.primary.fence(self.generation)
+        run.fence_answered(None)
+        assert run.ordered
         self.replica.stop(StopMode.FAILOVER, self.generation)
+        run.stopped()
+        assert run.step is None
         for number, _ in enumerate(self.replica.flush_steps()):
             self.check_view()
             if write and number % 2:

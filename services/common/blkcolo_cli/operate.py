@@ -165,7 +165,7 @@ def checkpoints(
         return
     for entry in answer.checkpoints:
         at = time.localtime(entry.committed_timestamp_seconds)
-        _say(f"{entry.epoch}\t{time.strftime('%Y-%m-%d %H:%M:%S', at)}")
+        _say(f"{entry.epoch:<8} {time.strftime('%Y-%m-%d %H:%M:%S', at)}")
 
 
 def failover(

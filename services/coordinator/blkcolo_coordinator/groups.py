@@ -113,11 +113,11 @@ class Groups:
         """Forgets a group.
 
         Raises:
-            Refused: it is neither stopped nor failed over.
+            Refused: it has a checkpoint, and is neither stopped nor failed over.
         """
         driver = self.find(name)
-        state = driver.record.state
-        if state not in (GroupState.STOPPED, GroupState.FAILED_OVER):
+        state, ended = driver.record.state, (GroupState.STOPPED, GroupState.FAILED_OVER)
+        if state not in ended and driver.record.committed is not None:
             raise Refused(
                 Reason.WRONG_STATE,
                 f"group {name} is {state.name}: deleting it needs it to be STOPPED or"

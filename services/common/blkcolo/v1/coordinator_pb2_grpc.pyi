@@ -56,7 +56,7 @@ class CoordinatorServiceStub:
     UpdateGroup: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.UpdateGroupRequest, _coordinator_pb2.UpdateGroupResponse]
     """Changes a group's checkpoint policy."""
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.DeleteGroupRequest, _coordinator_pb2.DeleteGroupResponse]
-    """Forgets a stopped or failed-over group."""
+    """Forgets a group that is stopped, failed over, or never had a checkpoint."""
 
 @_typing.type_check_only
 class CoordinatorServiceAsyncStub(CoordinatorServiceStub):
@@ -86,7 +86,7 @@ class CoordinatorServiceAsyncStub(CoordinatorServiceStub):
     UpdateGroup: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.UpdateGroupRequest, _coordinator_pb2.UpdateGroupResponse]  # type: ignore[assignment]
     """Changes a group's checkpoint policy."""
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.DeleteGroupRequest, _coordinator_pb2.DeleteGroupResponse]  # type: ignore[assignment]
-    """Forgets a stopped or failed-over group."""
+    """Forgets a group that is stopped, failed over, or never had a checkpoint."""
 
 class CoordinatorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Drives prepare, do-checkpoint and stop-replication of all groups."""
@@ -185,6 +185,6 @@ class CoordinatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _coordinator_pb2.DeleteGroupRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.DeleteGroupResponse, _abc.Awaitable[_coordinator_pb2.DeleteGroupResponse]]:
-        """Forgets a stopped or failed-over group."""
+        """Forgets a group that is stopped, failed over, or never had a checkpoint."""
 
 def add_CoordinatorServiceServicer_to_server(servicer: CoordinatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
