@@ -214,3 +214,18 @@ async def test_half_closed_client_still_gets_its_replies(server: NbdServer) -> N
     client.writer.write_eof()
     assert (await client.reply(4096))[0] == 0
     assert await client.dropped()
+
+
+async def test_write_of_a_half_closed_client_is_done_when_the_gate_opens(
+    server: NbdServer, export: MemoryExport
+) -> None:
+    client = await (await Client.connect(server)).negotiate()
+    export.gate = asyncio.get_running_loop().create_future()
+    client.send(0, 0, 512)
+    client.send(1, 0, 512, b"z" * 512)
+    client.writer.write_eof()
+    assert (await client.reply(512))[0] == 0
+    export.gate.set_result(None)
+    assert (await client.reply())[0] == 0
+    assert export.content[:512] == b"z" * 512
+    assert await client.dropped()

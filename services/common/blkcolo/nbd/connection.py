@@ -67,7 +67,8 @@ class Connection(asyncio.BufferedProtocol):
         self._out: list[bytes | bytearray] = []
         self._out_bytes = 0
         self._waiting = 0
-        self._client_slow = self._gated = self._finishing = False
+        self._client_slow = self._gated = False
+        self._finishing = self._input_ended = False
         self._in_pass = self._flush_due = False
         self._loop = asyncio.get_running_loop()
 
@@ -109,7 +110,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client sends no more; it may still want its replies."""
-        self.finish()
+        self._input_ended = True
+        self._close_when_done()
         return True
 
     def pause_writing(self) -> None:
@@ -134,7 +136,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def _close_when_done(self) -> None:
-        if self._finishing and not self._waiting and not self._in_pass:
+        held = self._gated or self._client_slow
+        ended = self._finishing or (self._input_ended and not held)
+        if ended and not self._waiting and not self._in_pass:
             self._write_out()
             self._transport.close()
 
@@ -197,7 +201,7 @@ class Connection(asyncio.BufferedProtocol):
     def _steer_reading(self) -> None:
         if self._held_up:
             self._transport.pause_reading()
-        elif not self._transport.is_closing():
+        elif not self._transport.is_closing() and not self._input_ended:
             self._transport.resume_reading()
 
     def _next_request(self, session: Session) -> bool:
