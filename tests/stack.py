@@ -163,9 +163,19 @@ class Stack:
     def close(self) -> None:
         for channel in self._channels:
             channel.close()
-        for process in self.processes.values():
-            process.kill()
-            process.wait(10)
+        for name in reversed(NAMES):
+            process = self.processes.pop(name, None)
+            if process is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+                raise AssertionError(
+                    f"{name} did not stop:\n{self.log(name)}"
+                ) from None
 
     # Clients.
 
