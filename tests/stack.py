@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pytest
 
 from blkcolo.v1 import (
     coordinator_pb2,
@@ -173,9 +174,7 @@ class Stack:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
-                raise AssertionError(
-                    f"{name} did not stop:\n{self.log(name)}"
-                ) from None
+                pytest.fail(f"{name} did not stop:\n{self.log(name)}")
 
     # Clients.
 
