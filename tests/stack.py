@@ -219,6 +219,10 @@ class Stack:
     def wait_state(self, state: int) -> None:
         wait_until(lambda: self.group().state == state, f"state {state}")
 
+    @staticmethod
+    def fence_request(generation: int) -> primary_pb2.FenceRequest:
+        return primary_pb2.FenceRequest(group="vm1", generation=generation)
+
     def checkpoint(self) -> int:
         request = coordinator_pb2.CheckpointRequest(group="vm1")
         return int(self.coordinator.Checkpoint(request, timeout=20).epoch)

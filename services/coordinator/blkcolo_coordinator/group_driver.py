@@ -17,12 +17,13 @@ from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Refused
 from blkcolo.grpc_errors import failure_from
 from blkcolo.v1 import types_pb2
 from blkcolo.wakeup import Wakeup
-from blkcolo_coordinator import checkpoint_run, failover_run, policy
+from blkcolo_coordinator import policy
 from blkcolo_coordinator.backoff import NEEDS_OPERATOR, Backoff
+from blkcolo_coordinator.checkpoint_calls import CheckpointCalls
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
 from blkcolo_coordinator.failover_run import FailoverRun
 from blkcolo_coordinator.group_state import Event, GroupState, advance
-from blkcolo_coordinator.grpc_peers import StopMode
+from blkcolo_coordinator.peer_steps import PeerSteps
 from blkcolo_coordinator.policy import Observation, Trigger
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ class GroupDriver:
         self._secondary = secondary
         self._settings = settings
         self._metrics = metrics
+        self._steps = PeerSteps(primary, secondary, settings)
         self._lock = asyncio.Lock()
         self._wake = Wakeup()
         self._backoff = Backoff()
         self._last_at: float | None = None
-        self._callers: list[asyncio.Future[CheckpointRun]] = []
+        self._calls = CheckpointCalls()
         self._task: asyncio.Task[None] | None = None
         self._log = _log.bind(group=record.name)
 
@@ -120,7 +122,7 @@ class GroupDriver:
         elif self.record.state is GroupState.FAILED_OVER:
             await self._fence_late()
         elif self.record.state is GroupState.STOPPED:
-            self._refuse_callers()
+            self._calls.refuse(self._not_replicating())
         elif primary is not None and secondary is not None:
             await self._replicate(primary, secondary)
 
@@ -214,18 +216,14 @@ class GroupDriver:
                 self._metrics.error(self.name, error.reason)
             self._advance(Event.LOST)
         self.failure = error
-        self._refuse_callers(error)
+        self._calls.refuse(error)
 
-    def _refuse_callers(self, error: BlkcoloError | None = None) -> None:
-        callers, self._callers = self._callers, []
-        refusal = error or Refused(
+    def _not_replicating(self) -> Refused:
+        return Refused(
             Reason.NOT_REPLICATING,
             f"group {self.name} is {self.record.state.name}: a checkpoint needs it to"
             " replicate; resume replication",
         )
-        for caller in callers:
-            if not caller.done():
-                caller.set_exception(refusal)
 
     # Checkpoints.
 
@@ -237,7 +235,7 @@ class GroupDriver:
             last_at=self._last_at,
             sent_bytes=primary.sent_bytes_in_epoch,
             buffer_bytes=secondary.buffer_bytes,
-            called=bool(self._callers),
+            called=self._calls.waiting,
             paused=self.record.paused,
         )
         trigger = policy.decide(self.record.policy, seen)
@@ -246,49 +244,20 @@ class GroupDriver:
 
     async def _checkpoint(self, epoch: int, trigger: Trigger) -> None:
         """Takes one checkpoint and tells those who called for it."""
-        callers, self._callers = self._callers, []
+        calls = self._calls.take()
         run = CheckpointRun(epoch, self.record.generation)
         self._log.debug("checkpoint", epoch=epoch, trigger=trigger)
-        while run.step is not None:
-            began = time.monotonic()
-            try:
-                barrier_seq = await self._checkpoint_step(run, run.step)
-            except BlkcoloError as error:
-                run.failed(time.monotonic() - began, error)
-            else:
-                run.succeeded(time.monotonic() - began, barrier_seq)
-        self._callers = callers + self._callers
+        await self._steps.take_checkpoint(run)
         if run.outcome is Outcome.COMMITTED:
-            self._committed(run, trigger, callers)
+            self._committed(run, trigger)
+            calls.answer(run)
             return
         failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
         self._metrics.checkpoint_failed(self.name, failure.reason)
+        calls.refuse(failure)
         self._lost(failure)
 
-    async def _checkpoint_step(
-        self, run: CheckpointRun, step: checkpoint_run.Step
-    ) -> int:
-        epoch, generation = run.epoch, run.generation
-        match step:
-            case checkpoint_run.Step.PREPARE_PRIMARY:
-                return await self._primary.prepare(epoch, generation)
-            case checkpoint_run.Step.PREPARE_SECONDARY:
-                timeout = self._settings.prepare_timeout_seconds
-                await self._secondary.prepare(
-                    epoch, generation, run.barrier_seq, timeout
-                )
-            case checkpoint_run.Step.DO_SECONDARY:
-                await self._secondary.do_checkpoint(epoch, generation)
-            case checkpoint_run.Step.DO_PRIMARY:
-                await self._primary.do_checkpoint(epoch, generation)
-        return 0
-
-    def _committed(
-        self,
-        run: CheckpointRun,
-        trigger: Trigger,
-        callers: list[asyncio.Future[CheckpointRun]],
-    ) -> None:
+    def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
         self.last_run, self.failure = run, None
         self._last_at = time.monotonic()
         self._update(
@@ -303,10 +272,6 @@ class GroupDriver:
             self._log.warning(
                 "primary missed a commit", epoch=run.epoch, error=str(run.error)
             )
-        for caller in callers:
-            self._callers.remove(caller)
-            if not caller.done():
-                caller.set_result(run)
 
     async def checkpoint(self, timeout: float) -> CheckpointRun:
         """Takes a checkpoint that begins after this call.
@@ -315,28 +280,18 @@ class GroupDriver:
             BlkcoloError: none could be taken within `timeout` seconds, and why.
         """
         if self.record.state in (GroupState.STOPPED, *_ENDED):
-            raise Refused(
-                Reason.NOT_REPLICATING,
-                f"group {self.name} is {self.record.state.name}: a checkpoint needs"
-                " it to replicate; resume replication",
-            )
-        caller: asyncio.Future[CheckpointRun] = (
-            asyncio.get_running_loop().create_future()
-        )
-        self._callers.append(caller)
+            raise self._not_replicating()
+        answer = self._calls.add()
         self._wake.fire()
         try:
             async with asyncio.timeout(timeout):
-                return await caller
+                return await answer
         except TimeoutError as error:
             raise DeadlineMissed(
                 Reason.DEADLINE,
                 f"group {self.name} took no checkpoint within {timeout:g} s;"
                 " ask again, or see its status",
             ) from error
-        finally:
-            if caller in self._callers:
-                self._callers.remove(caller)
 
     # Failover.
 
@@ -365,11 +320,7 @@ class GroupDriver:
     async def _fail_over(self, run: FailoverRun) -> None:
         log = self._log.bind(force=run.force)
         log.warning("failover", generation=self.record.generation)
-        while run.step is not None:
-            try:
-                await self._failover_step(run, run.step)
-            except BlkcoloError as error:
-                run.fail(error)
+        await self._steps.fail_over(run, self.record.generation, self._raise_generation)
         if run.error is not None:
             log.error("failover failed", error=str(run.error))
             if not run.ordered:  # the secondary never heard of it
@@ -385,40 +336,6 @@ class GroupDriver:
         )
         await self._ask_both()
         log.warning("failed over", generation=self.record.generation)
-
-    async def _failover_step(self, run: FailoverRun, step: failover_run.Step) -> None:
-        match step:
-            case failover_run.Step.ASK_SECONDARY:
-                status = await self._secondary.status()
-                has_checkpoint = status.HasField("committed_epoch")
-                run.secondary_answered(
-                    status.committed_epoch if has_checkpoint else None,
-                    failed_over=status.state
-                    in (
-                        types_pb2.REPLICA_STATE_FAILING_OVER,
-                        types_pb2.REPLICA_STATE_FAILED_OVER,
-                    ),
-                    fenced=status.generation >= self.record.generation,
-                )
-            case failover_run.Step.RAISE_GENERATION:
-                self._update(durable=True, generation=self.record.generation + 1)
-                run.generation_raised()
-            case failover_run.Step.FENCE_PRIMARY:
-                run.fence_answered(await self._fence())
-            case failover_run.Step.STOP_SECONDARY:
-                await self._secondary.stop(
-                    self.record.generation,
-                    StopMode.STOP_MODE_FAILOVER,
-                    self._settings.stop_timeout_seconds,
-                )
-                run.stopped()
-
-    async def _fence(self) -> BlkcoloError | None:
-        try:
-            await self._primary.fence(self.record.generation)
-        except BlkcoloError as error:
-            return error
-        return None
 
     async def _fence_late(self) -> None:
         """An old primary that comes back is fenced at once."""
@@ -444,20 +361,9 @@ class GroupDriver:
             primary = self.sides.primary
             if primary is not None and primary.state == _F.FORWARD_STATE_REPLICATING:
                 await self._checkpoint(primary.epoch, Trigger.STOP)
-            timeout = self._settings.stop_timeout_seconds
-            unstopped: BlkcoloError | None = None
-            try:
-                await self._primary.stop(
-                    self.record.generation, drain=True, timeout=timeout
-                )
-            except BlkcoloError as error:
-                unstopped = error
-            mode = (
-                StopMode.STOP_MODE_KEEP_LATEST
-                if keep_latest
-                else StopMode.STOP_MODE_ROLLBACK
+            unstopped = await self._steps.stop(
+                self.record.generation, keep_latest=keep_latest
             )
-            await self._secondary.stop(self.record.generation, mode, timeout)
             self._update(durable=True, state=state)
             self.failure = unstopped
             await self._ask_both()
@@ -485,6 +391,10 @@ class GroupDriver:
         """Changes when checkpoints are taken."""
         async with self._lock:
             self._update(durable=True, policy=new)
+
+    def _raise_generation(self) -> int:
+        self._update(durable=True, generation=self.record.generation + 1)
+        return self.record.generation
 
     def _advance(self, event: Event) -> None:
         state = advance(self.name, self.record.state, event)

@@ -47,7 +47,7 @@ class DiskExport:
 
     def writable_now(self) -> asyncio.Future[None] | None:
         """Waits while the in-flight window is full, or the group is frozen."""
-        return self._group.writable_now()
+        return self._group.vm_writes.writable_now()
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Reads the local disk."""
@@ -57,7 +57,7 @@ class DiskExport:
         self, offset: int, data: memoryview, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """Writes the local disk and forwards."""
-        return self._group.write(self._volume, offset, data, fua=fua)
+        return self._group.vm_writes.write(self._volume, offset, data, fua=fua)
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool
@@ -71,7 +71,7 @@ class DiskExport:
                 raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
             self._disk.zero(offset, length, may_trim=may_trim)
 
-        return self._group.zero(
+        return self._group.vm_writes.zero(
             self._volume, offset, length, work, trim=may_trim, fua=fua
         )
 
@@ -83,7 +83,7 @@ class DiskExport:
 
     def flush(self) -> asyncio.Future[None] | None:
         """Makes what was answered durable."""
-        return self._group.flush(self._volume)
+        return self._group.vm_writes.flush(self._volume)
 
     def allocation(self, offset: int, length: int) -> list[AllocationExtent]:
         """Describes the local disk."""

@@ -1,16 +1,12 @@
-"""One group on the primary at run time: local disks, the stream, and who waits.
+"""One group on the primary at run time: its stream from the start to the end.
 
-Local writes run on the event loop's thread, one after the other, and enter the
-stream in the same step: the order of the local disk is the order of the stream.
-fdatasync runs on a thread of its own.
+What the VM writes meanwhile is the business of `vm_writes`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,18 +18,18 @@ from blkcolo.errors import (
     Reason,
     from_os_error,
 )
-from blkcolo.stream import Flush, Hello
+from blkcolo.stream import Hello
 from blkcolo.wakeup import Wakeup
 from blkcolo_primary import durable_state
 from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.link import Link
-from blkcolo_primary.pending_replies import PendingReplies
 from blkcolo_primary.verify_pass import verify_messages
+from blkcolo_primary.vm_writes import VmWrites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from blkcolo.addresses import Address
     from blkcolo.files import BlockFile, Folder
@@ -45,8 +41,6 @@ _log = structlog.get_logger(__name__)
 
 #: Verify messages on their way at once.
 _VERIFY_WINDOW = 16
-#: What is read back at once after a failed local write, in bytes.
-_MIRROR_STEP = 1 << 20
 
 
 class ForwardGroup:
@@ -78,12 +72,8 @@ class ForwardGroup:
             generation=saved.generation,
             state=ForwardState.FENCED if saved.fenced else ForwardState.IDLE,
         )
-        self._slow = ThreadPoolExecutor(1, f"slow-{settings.name}")
+        self.vm_writes = VmWrites(self, disks)
         self._link: asyncio.Task[None] | None = None
-        self._writes = PendingReplies()
-        self._durable = PendingReplies()
-        self._gate: asyncio.Future[None] | None = None
-        self._flushes: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -149,9 +139,9 @@ class ForwardGroup:
     def lose(self, error: BlkcoloError) -> None:
         """The stream is gone; replies that waited for it go out, or freeze."""
         self.core.lose(error)
-        if self.settings.on_disconnect == "continue":
-            self._release_all()
-        self._open_gate()
+        if self._link is not None and self._link is not asyncio.current_task():
+            self._link.cancel()
+        self.vm_writes.link_lost()
         self.changed.fire()
 
     async def _verify(self) -> None:
@@ -173,8 +163,7 @@ class ForwardGroup:
             raise from_os_error(error, "reading the disk to compare it") from error
         await self._until_applied(outbox, seq)
         self.core.verified()
-        self._release_all()
-        self._open_gate()
+        self.vm_writes.release_all()
         _log.info("contents agree", group=self.name, epoch=self.core.epoch)
         self.changed.fire()
 
@@ -196,8 +185,7 @@ class ForwardGroup:
         if outbox is None:
             return
         outbox.acknowledge(ack.received, ack.applied, ack.durable)
-        self._release(outbox)
-        self._open_gate()
+        self.vm_writes.release(outbox)
         self.changed.fire()
 
     async def stop_replication(
@@ -214,8 +202,7 @@ class ForwardGroup:
         self.core.stop(generation)
         self._save(fenced=False)
         await self._end_link()
-        self._release_all()
-        self._open_gate()
+        self.vm_writes.release_all()
         self.changed.fire()
 
     async def drain(self, timeout: float) -> None:
@@ -239,8 +226,7 @@ class ForwardGroup:
         self.core.fence(generation)
         self._save(fenced=True)
         await self._end_link()
-        self._release_all()
-        self._open_gate()
+        self.vm_writes.refuse_all(errno.EPERM)
         self.changed.fire()
         _log.warning("fenced", group=self.name, generation=generation)
 
@@ -260,10 +246,7 @@ class ForwardGroup:
             await self.drain(drain_timeout)
         finally:
             await self._end_link()
-            self._release_all()
-            if self._flushes:
-                await asyncio.wait(self._flushes)
-            self._slow.shutdown()
+            await self.vm_writes.close()
 
     # Checkpoints.
 
@@ -278,148 +261,6 @@ class ForwardGroup:
         committed = self.core.do_checkpoint(epoch, generation)
         self.changed.fire()
         return committed
-
-    # VM writes, called from the exports.
-
-    def writable_now(self) -> asyncio.Future[None] | None:
-        """None if a write may come; see `nbd.export.Export`."""
-        if not self._held_up():
-            return None
-        if self._gate is None:
-            self._gate = asyncio.get_running_loop().create_future()
-        return self._gate
-
-    def _held_up(self) -> bool:
-        if self.core.state is ForwardState.LOST:
-            return self.settings.on_disconnect == "freeze"
-        if self.core.in_flight_bytes < self.settings.window_bytes:
-            return False
-        if self.settings.on_congestion == "detach":
-            self._detach()
-            return False
-        return True
-
-    def _detach(self) -> None:
-        """The window is full: go on unprotected rather than wait."""
-        self.lose(
-            DataLoss(
-                Reason.CONGESTION,
-                f"group {self.name}: {self.settings.window_bytes} bytes were in flight"
-                " and on_congestion is detach; resume replication when the link is"
-                " faster, or choose throttle",
-            )
-        )
-        if self._link is not None:
-            self._link.cancel()
-
-    def _open_gate(self) -> None:
-        gate = self._gate
-        if gate is not None and not self._held_up():
-            self._gate = None
-            if not gate.done():
-                gate.set_result(None)
-
-    def write(
-        self, volume: int, offset: int, data: memoryview, *, fua: bool
-    ) -> asyncio.Future[None] | None:
-        """Writes locally and into the stream; raises OSError."""
-        self._check_writable()
-        try:
-            self.disks[volume].write(offset, data)
-        except OSError:
-            self._mirror(volume, offset, len(data))
-            raise
-        return self._answer(volume, self.core.wrote(volume, offset, data), fua=fua)
-
-    def zero(
-        self,
-        volume: int,
-        offset: int,
-        length: int,
-        work: Callable[[], None],
-        *,
-        trim: bool,
-        fua: bool,
-    ) -> asyncio.Future[None] | None:
-        """Zeroes locally by `work` and in the stream; raises OSError."""
-        self._check_writable()
-        try:
-            work()
-        except OSError as error:
-            if error.errno != errno.ENOTSUP:  # that says: nothing was done
-                self._mirror(volume, offset, length)
-            raise
-        seq = self.core.zeroed(volume, offset, length, trim=trim)
-        return self._answer(volume, seq, fua=fua)
-
-    def _check_writable(self) -> None:
-        if self.core.state is ForwardState.FENCED:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    def _mirror(self, volume: int, offset: int, length: int) -> None:
-        """After a failed local write: send what the disk holds now.
-
-        The write may be half done. Where even reading fails, the sides may differ:
-        the link counts as lost.
-        """
-        try:
-            for start in range(offset, offset + length, _MIRROR_STEP):
-                content = bytearray(min(_MIRROR_STEP, offset + length - start))
-                self.disks[volume].read_into(start, memoryview(content))
-                self.core.wrote(volume, start, memoryview(content))
-        except OSError as error:
-            name = self.volumes[volume].name
-            self.lose(from_os_error(error, "reading the disk back", name, offset))
-            if self._link is not None:
-                self._link.cancel()
-        self.work.fire()
-
-    def _answer(
-        self, volume: int, seq: int | None, *, fua: bool
-    ) -> asyncio.Future[None] | None:
-        """What the reply to a write waits for, by the ack policy."""
-        self.work.fire()
-        if fua:
-            return self.flush(volume)
-        waits = seq is not None and self.settings.ack_policy != "async"
-        frozen = (
-            self.core.state is ForwardState.LOST
-            and self.settings.on_disconnect == "freeze"
-        )
-        return self._writes.wait_for(seq or 0) if waits or frozen else None
-
-    def flush(self, volume: int) -> asyncio.Future[None]:
-        """Makes the local disk durable; with `applied`, the secondary's too."""
-        disk = self.disks[volume]
-        loop = asyncio.get_running_loop()
-        local = loop.run_in_executor(self._slow, disk.sync)
-        outbox = self.core.outbox
-        if self.settings.ack_policy != "applied" or outbox is None:
-            return local
-        remote = self._durable.wait_for(outbox.control(Flush()))
-        self.work.fire()
-        both = loop.create_task(_both(local, remote), name=f"flush {self.name}")
-        self._flushes.add(both)
-        both.add_done_callback(self._flushes.discard)
-        return both
-
-    def _release(self, outbox: Outbox) -> None:
-        """Lets replies go whose seq the secondary has reached."""
-        reached = (
-            outbox.received_seq
-            if self.settings.ack_policy == "received"
-            else outbox.applied_seq
-        )
-        self._writes.release(reached)
-        self._durable.release(outbox.durable_seq)
-
-    def _release_all(self) -> None:
-        self._writes.release_all()
-        self._durable.release_all()
-
-
-async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:
-    await asyncio.gather(first, second)
 
 
 def _first(errors: BaseExceptionGroup[BlkcoloError]) -> BlkcoloError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 
 
@@ -28,6 +29,13 @@ class PendingReplies:
         """Ends all."""
         while self._waiting:
             self._end(self._waiting.popleft()[1])
+
+    def refuse_all(self, number: int) -> None:
+        """Ends all with an OSError of this errno."""
+        while self._waiting:
+            done = self._waiting.popleft()[1]
+            if not done.done():
+                done.set_exception(OSError(number, os.strerror(number)))
 
     @staticmethod
     def _end(done: asyncio.Future[None]) -> None:

@@ -9,21 +9,17 @@ or raises.
 from __future__ import annotations
 
 import enum
-import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.errors import (
     BlkcoloError,
     DataLoss,
-    Invalid,
     Reason,
     Refused,
     StaleGeneration,
     Unavailable,
-    from_os_error,
 )
 from blkcolo.stream import (
-    PROTOCOL_VERSION,
     Ack,
     Barrier,
     Batch,
@@ -31,12 +27,13 @@ from blkcolo.stream import (
     Hello,
     Mismatch,
     Verify,
-    VerifyExtent,
     Welcome,
 )
 from blkcolo_secondary import flush
+from blkcolo_secondary.comparison import differing
 from blkcolo_secondary.disk_buffer import DiskBuffer
 from blkcolo_secondary.group_journal import GroupJournal, Phase
+from blkcolo_secondary.hello_check import check_hello
 from blkcolo_secondary.receiver import Receiver
 from blkcolo_secondary.replica_state import Event, ReplicaState, advance
 
@@ -45,8 +42,6 @@ if TYPE_CHECKING:
 
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Request, VolumeId
-
-_VERIFY_STEP = 1 << 20
 
 
 class StopMode(enum.IntEnum):
@@ -148,7 +143,7 @@ class Replica:
             StaleGeneration, Refused, Invalid: nothing changed.
         """
         self._check_generation(hello.generation, may_be_newer=True)
-        self._check_hello(hello)
+        check_hello(self.group, self.volumes, hello)
         state = advance(self.group, self.state, Event.HELLO)
         if self.committed is None:
             self.buffer.forget_base()
@@ -168,35 +163,6 @@ class Replica:
         if durable.committed is None:
             return 0
         return max(durable.committed, durable.epoch, self.buffer.newest_epoch or 0) + 1
-
-    def _check_hello(self, hello: Hello) -> None:
-        if hello.protocol_version != PROTOCOL_VERSION:
-            raise Invalid(
-                Reason.PROTOCOL_VERSION,
-                f"group {self.group}: the primary speaks protocol"
-                f" {hello.protocol_version}, the secondary {PROTOCOL_VERSION};"
-                " run the same version on both sides",
-            )
-        if hello.group != self.group:
-            raise Invalid(Reason.WRONG_GROUP, f"this is group {self.group}")
-        mine = {volume.name: volume for volume in self.volumes}
-        for theirs in hello.volumes:
-            own = mine.pop(theirs.name, None)
-            if own != theirs:
-                raise Refused(
-                    Reason.VOLUME_MISMATCH,
-                    f"group {self.group}: volume {theirs.name} is {theirs} on the"
-                    f" primary and {own or 'absent'} on the secondary;"
-                    " give both sides the same name, uuid and size",
-                    theirs.name,
-                )
-        if mine or [v.name for v in hello.volumes] != [v.name for v in self.volumes]:
-            raise Refused(
-                Reason.VOLUME_MISMATCH,
-                f"group {self.group}: the primary does not name the volumes"
-                f" {[v.name for v in self.volumes]} in this order;"
-                " list the same volumes on both sides",
-            )
 
     def apply(
         self, stream: Receiver, seq: int, message: Request
@@ -235,7 +201,12 @@ class Replica:
                 stream.seal(message, seq)
                 self.buffer.seal(message.epoch)
             case Verify():
-                yield from self._compare(stream, message)
+                different = yield from differing(
+                    self.buffer.disks, self.volumes, message.extents
+                )
+                stream.verify_result(different, complete=message.complete)
+                if different:
+                    yield Mismatch(tuple(different))
             case Flush():
                 # The edge syncs, off this thread, and then sets `durable`.
                 pass
@@ -260,39 +231,6 @@ class Replica:
     def ack(self, stream: Receiver) -> Ack:
         """The stream's progress."""
         return Ack(stream.received, stream.applied, stream.durable)
-
-    def _compare(self, stream: Receiver, message: Verify) -> Iterator[Mismatch | None]:
-        different: list[VerifyExtent] = []
-        for extent in message.extents:
-            same = True
-            for piece in self._equal_pieces(extent):
-                same = same and piece
-                yield None
-            if not same:
-                different.append(extent)
-        stream.verify_result(different, complete=message.complete)
-        if different:
-            yield Mismatch(tuple(different))
-
-    def _equal_pieces(self, extent: VerifyExtent) -> Iterator[bool]:
-        """Compares an extent with the disk, a MiB at a time where it should be 0."""
-        disk = self.buffer.disks[extent.volume]
-        try:
-            if extent.digest:
-                content = bytearray(extent.length)
-                disk.read_into(extent.offset, memoryview(content))
-                yield hashlib.sha256(content).digest() == extent.digest
-                return
-            for data in disk.data_extents(extent.offset, extent.length):
-                for start in range(data.offset, data.end, _VERIFY_STEP):
-                    content = bytearray(min(_VERIFY_STEP, data.end - start))
-                    disk.read_into(start, memoryview(content))
-                    yield not any(content)
-        except OSError as error:
-            name = self.volumes[extent.volume].name
-            raise from_os_error(
-                error, "reading the disk", name, extent.offset
-            ) from error
 
     # Checkpoints.
 

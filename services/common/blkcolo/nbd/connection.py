@@ -18,8 +18,8 @@ import structlog
 
 from blkcolo.nbd import replies, requests
 from blkcolo.nbd.constants import Command, CommandFlag, NbdError
-from blkcolo.nbd.export import Allocation, AllocationExtent
 from blkcolo.nbd.handshake import Handshake, State
+from blkcolo.nbd.read_reply import read_chunks
 from blkcolo.nbd.requests import WRITES, ProtocolViolationError, Request
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ _BUFFER = 256 << 10
 _GATHER = 4 << 20
 #: Requests of one connection that wait for the export.
 _MAX_WAITING = 1024
-#: Reads from this length on are looked through for holes.
-_HOLE_READ = 64 << 10
-_MIN_HOLE = 4096
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -294,7 +291,7 @@ class Connection(asyncio.BufferedProtocol):
         wait: asyncio.Future[None] | None = None
         match request.command:
             case Command.READ:
-                self._read(session, request)
+                self._put(*read_chunks(session, request))
                 return None
             case Command.BLOCK_STATUS:
                 extents = export.allocation(offset, length)
@@ -328,54 +325,6 @@ class Connection(asyncio.BufferedProtocol):
 
     # Replies.
 
-    def _read(self, session: Session, request: Request) -> None:
-        if not session.structured:
-            reply = bytearray(replies.SIMPLE_SIZE + request.length)
-            data = memoryview(reply)[replies.SIMPLE_SIZE :]
-            session.export.read_into(request.offset, data)
-            replies.put_simple(reply, request.cookie)
-            self._put(reply)
-            return
-        gathered: list[bytes | bytearray] = []
-        extents = self._read_plan(session.export, request)
-        at = request.offset
-        for number, (length, is_hole) in enumerate(extents):
-            last = number == len(extents) - 1
-            if is_hole:
-                gathered.append(
-                    replies.hole_chunk(request.cookie, at, length, last=last)
-                )
-            else:
-                reply = bytearray(replies.DATA_CHUNK_SIZE + length)
-                data = memoryview(reply)[replies.DATA_CHUNK_SIZE :]
-                session.export.read_into(at, data)
-                replies.put_data_chunk(reply, request.cookie, at, length, last=last)
-                gathered.append(reply)
-            at += length
-        for chunk in gathered:  # only now: an error before leaves no half reply
-            self._put(chunk)
-
-    @staticmethod
-    def _read_plan(export: Export, request: Request) -> list[tuple[int, bool]]:
-        """Cuts a read into data and holes; DF and short reads stay whole."""
-        if request.length < _HOLE_READ or request.flags & CommandFlag.DF:
-            return [(request.length, False)]
-        plan: list[tuple[int, bool]] = []
-        left = request.length
-        found = export.allocation(request.offset, request.length)
-        rest = request.length - sum(extent.length for extent in found)
-        for extent in (*found, *_data(rest)):
-            length = min(extent.length, left)
-            if length <= 0:
-                break
-            left -= length
-            is_hole = bool(extent.flags & Allocation.ZERO) and length >= _MIN_HOLE
-            if plan and plan[-1][1] == is_hole:
-                plan[-1] = (plan[-1][0] + length, is_hole)
-            else:
-                plan.append((length, is_hole))
-        return plan
-
     def _reply_error(self, session: Session, request: Request, error: int) -> None:
         structured = request.kind in (Command.READ, Command.BLOCK_STATUS)
         if session.structured and structured:
@@ -401,9 +350,10 @@ class Connection(asyncio.BufferedProtocol):
 
         wait.add_done_callback(done)
 
-    def _put(self, reply: bytes | bytearray) -> None:
-        self._out.append(reply)
-        self._out_bytes += len(reply)
+    def _put(self, *parts: bytes | bytearray) -> None:
+        for part in parts:
+            self._out.append(part)
+            self._out_bytes += len(part)
 
     def _flush_soon(self) -> None:
         """Late replies of one turn of the loop leave together."""
@@ -422,7 +372,3 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.writelines(self._out)
         self._out = []
         self._out_bytes = 0
-
-
-def _data(length: int) -> list[AllocationExtent]:
-    return [AllocationExtent(length, Allocation.DATA)] if length > 0 else []

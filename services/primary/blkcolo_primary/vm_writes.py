@@ -1,0 +1,210 @@
+"""The VM's writes: to the local disk, into the stream, and what each reply waits for.
+
+Local writes run on the event loop's thread, one after the other, and enter the
+stream in the same step: the order of the local disk is the order of the stream.
+fdatasync runs on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from blkcolo.errors import DataLoss, Reason, from_os_error
+from blkcolo.stream import Flush
+from blkcolo_primary.forward_state import ForwardState
+from blkcolo_primary.pending_replies import PendingReplies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from blkcolo.files import BlockFile
+    from blkcolo_primary.group import ForwardGroup
+    from blkcolo_primary.outbox import Outbox
+    from blkcolo_primary.settings import GroupSettings
+
+#: What is read back at once after a failed local write, in bytes.
+_MIRROR_STEP = 1 << 20
+
+
+class VmWrites:
+    """The write path of one group."""
+
+    def __init__(self, group: ForwardGroup, disks: Sequence[BlockFile]) -> None:
+        """Takes the group whose stream the writes enter, and its disks."""
+        self._group = group
+        self._disks = disks
+        self._slow = ThreadPoolExecutor(1, f"slow-{group.name}")
+        self._writes = PendingReplies()
+        self._durable = PendingReplies()
+        self._gate: asyncio.Future[None] | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    @property
+    def _policy(self) -> GroupSettings:
+        return self._group.settings
+
+    def writable_now(self) -> asyncio.Future[None] | None:
+        """None if a write may come; see `nbd.export.Export`."""
+        if not self._held_up():
+            return None
+        if self._gate is None:
+            self._gate = asyncio.get_running_loop().create_future()
+        return self._gate
+
+    def _held_up(self) -> bool:
+        if self._group.core.state is ForwardState.LOST:
+            return self._policy.on_disconnect == "freeze"
+        if self._group.core.in_flight_bytes < self._policy.window_bytes:
+            return False
+        if self._policy.on_congestion == "detach":
+            self._detach()
+            return False
+        return True
+
+    def _detach(self) -> None:
+        """The window is full: go on unprotected rather than wait."""
+        self._group.lose(
+            DataLoss(
+                Reason.CONGESTION,
+                f"group {self._group.name}: {self._policy.window_bytes} bytes were in"
+                " flight and on_congestion is detach; resume replication when the"
+                " link is faster, or choose throttle",
+            )
+        )
+
+    def _open_gate(self) -> None:
+        gate = self._gate
+        if gate is not None and not self._held_up():
+            self._gate = None
+            if not gate.done():
+                gate.set_result(None)
+
+    def write(
+        self, volume: int, offset: int, data: memoryview, *, fua: bool
+    ) -> asyncio.Future[None] | None:
+        """Writes locally and into the stream; raises OSError."""
+        self._check_writable()
+        try:
+            self._disks[volume].write(offset, data)
+        except OSError:
+            self._mirror(volume, offset, len(data))
+            raise
+        return self._answer(
+            volume, self._group.core.wrote(volume, offset, data), fua=fua
+        )
+
+    def zero(
+        self,
+        volume: int,
+        offset: int,
+        length: int,
+        work: Callable[[], None],
+        *,
+        trim: bool,
+        fua: bool,
+    ) -> asyncio.Future[None] | None:
+        """Zeroes locally by `work` and in the stream; raises OSError."""
+        self._check_writable()
+        try:
+            work()
+        except OSError as error:
+            if error.errno != errno.ENOTSUP:  # that says: nothing was done
+                self._mirror(volume, offset, length)
+            raise
+        seq = self._group.core.zeroed(volume, offset, length, trim=trim)
+        return self._answer(volume, seq, fua=fua)
+
+    def _check_writable(self) -> None:
+        if self._group.core.state is ForwardState.FENCED:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def _mirror(self, volume: int, offset: int, length: int) -> None:
+        """After a failed local write: send what the disk holds now.
+
+        The write may be half done. Where even reading fails, the sides may differ:
+        the link counts as lost.
+        """
+        try:
+            for start in range(offset, offset + length, _MIRROR_STEP):
+                content = bytearray(min(_MIRROR_STEP, offset + length - start))
+                self._disks[volume].read_into(start, memoryview(content))
+                self._group.core.wrote(volume, start, memoryview(content))
+        except OSError as error:
+            name = self._group.volumes[volume].name
+            self._group.lose(
+                from_os_error(error, "reading the disk back", name, offset)
+            )
+        self._group.work.fire()
+
+    def _answer(
+        self, volume: int, seq: int | None, *, fua: bool
+    ) -> asyncio.Future[None] | None:
+        """What the reply to a write waits for, by the ack policy."""
+        self._group.work.fire()
+        if fua:
+            return self.flush(volume)
+        waits = seq is not None and self._policy.ack_policy != "async"
+        frozen = (
+            self._group.core.state is ForwardState.LOST
+            and self._policy.on_disconnect == "freeze"
+        )
+        return self._writes.wait_for(seq or 0) if waits or frozen else None
+
+    def flush(self, volume: int) -> asyncio.Future[None]:
+        """Makes the local disk durable; with `applied`, the secondary's too."""
+        disk = self._disks[volume]
+        loop = asyncio.get_running_loop()
+        local = loop.run_in_executor(self._slow, disk.sync)
+        outbox = self._group.core.outbox
+        if self._policy.ack_policy != "applied" or outbox is None:
+            return local
+        remote = self._durable.wait_for(outbox.control(Flush()))
+        self._group.work.fire()
+        both = loop.create_task(_both(local, remote), name=f"flush {self._group.name}")
+        self._flushes.add(both)
+        both.add_done_callback(self._flushes.discard)
+        return both
+
+    def release(self, outbox: Outbox) -> None:
+        """Lets replies go whose seq the secondary has reached."""
+        reached = (
+            outbox.received_seq
+            if self._policy.ack_policy == "received"
+            else outbox.applied_seq
+        )
+        self._writes.release(reached)
+        self._durable.release(outbox.durable_seq)
+        self._open_gate()
+
+    def link_lost(self) -> None:
+        """Replies that waited for the stream go out, or freeze."""
+        if self._policy.on_disconnect == "continue":
+            self.release_all()
+        self._open_gate()
+
+    def release_all(self) -> None:
+        """Lets everything go: there is no stream to wait for."""
+        self._writes.release_all()
+        self._durable.release_all()
+        self._open_gate()
+
+    def refuse_all(self, number: int) -> None:
+        """Fails what waits: nobody will ever know whether the secondary has it."""
+        self._writes.refuse_all(number)
+        self._durable.refuse_all(number)
+        self._open_gate()
+
+    async def close(self) -> None:
+        """Fails what still waits, and ends the thread."""
+        self.refuse_all(errno.ESHUTDOWN)
+        if self._flushes:
+            await asyncio.wait(self._flushes)
+        self._slow.shutdown()
+
+
+async def _both(first: asyncio.Future[None], second: asyncio.Future[None]) -> None:
+    await asyncio.gather(first, second)

@@ -1,0 +1,57 @@
+"""Compares extents of the disk with the checksums that the primary took of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from blkcolo.errors import from_os_error
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from blkcolo.files import BlockFile
+    from blkcolo.stream import VerifyExtent, VolumeId
+
+_STEP = 1 << 20
+
+
+def differing(
+    disks: Sequence[BlockFile],
+    volumes: Sequence[VolumeId],
+    extents: Sequence[VerifyExtent],
+) -> Generator[None, None, list[VerifyExtent]]:
+    """Returns the extents whose content is another one here, in steps of a MiB.
+
+    Raises:
+        DataLoss: the disk could not be read; names volume and offset.
+    """
+    different: list[VerifyExtent] = []
+    for extent in extents:
+        same = True
+        try:
+            for piece in _equal_pieces(disks[extent.volume], extent):
+                same = same and piece
+                yield None
+        except OSError as error:
+            name = volumes[extent.volume].name
+            raise from_os_error(
+                error, "reading the disk", name, extent.offset
+            ) from error
+        if not same:
+            different.append(extent)
+    return different
+
+
+def _equal_pieces(disk: BlockFile, extent: VerifyExtent) -> Iterator[bool]:
+    """An extent without a digest is to be all zeros."""
+    if extent.digest:
+        content = bytearray(extent.length)
+        disk.read_into(extent.offset, memoryview(content))
+        yield hashlib.sha256(content).digest() == extent.digest
+        return
+    for data in disk.data_extents(extent.offset, extent.length):
+        for start in range(data.offset, data.end, _STEP):
+            content = bytearray(min(_STEP, data.end - start))
+            disk.read_into(start, memoryview(content))
+            yield not any(content)

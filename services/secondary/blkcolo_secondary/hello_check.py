@@ -1,0 +1,49 @@
+"""What a hello must say for its stream to be taken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.errors import Invalid, Reason, Refused
+from blkcolo.stream import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from blkcolo.stream import Hello, VolumeId
+
+
+def check_hello(group: str, volumes: Sequence[VolumeId], hello: Hello) -> None:
+    """Compares what the primary says of itself with what is configured here.
+
+    Raises:
+        Invalid: another protocol or group.
+        Refused: other volumes.
+    """
+    if hello.protocol_version != PROTOCOL_VERSION:
+        raise Invalid(
+            Reason.PROTOCOL_VERSION,
+            f"group {group}: the primary speaks protocol"
+            f" {hello.protocol_version}, the secondary {PROTOCOL_VERSION};"
+            " run the same version on both sides",
+        )
+    if hello.group != group:
+        raise Invalid(Reason.WRONG_GROUP, f"this is group {group}")
+    mine = {volume.name: volume for volume in volumes}
+    for theirs in hello.volumes:
+        own = mine.pop(theirs.name, None)
+        if own != theirs:
+            raise Refused(
+                Reason.VOLUME_MISMATCH,
+                f"group {group}: volume {theirs.name} is {theirs} on the"
+                f" primary and {own or 'absent'} on the secondary;"
+                " give both sides the same name, uuid and size",
+                theirs.name,
+            )
+    if mine or [v.name for v in hello.volumes] != [v.name for v in volumes]:
+        raise Refused(
+            Reason.VOLUME_MISMATCH,
+            f"group {group}: the primary does not name the volumes"
+            f" {[v.name for v in volumes]} in this order;"
+            " list the same volumes on both sides",
+        )
