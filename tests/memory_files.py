@@ -80,5 +80,8 @@ class MemoryFolder:
     def remove(self, name: str) -> None:
         self.files.pop(name, None)
 
+    def sync(self) -> None:
+        pass
+
     def rename(self, old: str, new: str) -> None:
         self.files[new] = self.files.pop(old)

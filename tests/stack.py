@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -65,6 +66,8 @@ class Stack:
         secondary_vm: bool = False,
         max_interval: float = 0.0,
         primary_options: str = "",
+        secondary_options: str = "",
+        policy_options: str = "",
     ) -> None:
         self.folder = folder
         self.sizes = sizes
@@ -75,9 +78,9 @@ class Stack:
         self.metrics = dict(zip(NAMES, ports[5:], strict=True))
         self._channels: list[grpc.Channel] = []
         for name in ("primary", "secondary"):
-            extra = primary_options if name == "primary" else ""
+            extra = primary_options if name == "primary" else secondary_options
             if name == "secondary" and secondary_vm:
-                extra = "secondary_vm = true\n"
+                extra += "secondary_vm = true\n"
             self._write(
                 name,
                 f'nbd.listen = "127.0.0.1:{self.nbd[name]}"\n[[groups]]\n'
@@ -87,7 +90,8 @@ class Stack:
             "coordinator",
             f'[[groups]]\nname = "vm1"\nprimary = "{self.address("primary")}"\n'
             f'secondary = "{self.address("secondary")}"\n[groups.policy]\n'
-            f"min_interval_seconds = 0\nmax_interval_seconds = {max_interval}\n",
+            f"min_interval_seconds = 0\nmax_interval_seconds = {max_interval}\n"
+            + policy_options,
         )
 
     def _volumes(self, name: str) -> str:
@@ -216,6 +220,11 @@ class Stack:
         ).groups[0]
         return status
 
+    def scrape(self, name: str) -> str:
+        address = f"http://127.0.0.1:{self.metrics[name]}/metrics"
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return str(answer.read().decode())
+
     def wait_state(self, state: int) -> None:
         wait_until(lambda: self.group().state == state, f"state {state}")
 
@@ -231,12 +240,24 @@ class Stack:
         request = coordinator_pb2.PauseReplicationRequest(group="vm1")
         self.coordinator.PauseReplication(request, timeout=5)
 
-    def failover(self, *, force: bool = False) -> coordinator_pb2.FailoverResponse:
-        request = coordinator_pb2.FailoverRequest(group="vm1", force=force)
+    def resume(self, *, discard_secondary: bool = False) -> None:
+        request = coordinator_pb2.ResumeReplicationRequest(
+            group="vm1", discard_secondary=discard_secondary
+        )
+        self.coordinator.ResumeReplication(request, timeout=5)
+
+    def failover(
+        self, *, force: bool = False, epoch: int | None = None
+    ) -> coordinator_pb2.FailoverResponse:
+        request = coordinator_pb2.FailoverRequest(group="vm1", force=force, epoch=epoch)
         answer: coordinator_pb2.FailoverResponse = self.coordinator.Failover(
             request, timeout=30
         )
         return answer
+
+    def wait_flushed(self) -> None:
+        state = types_pb2.REPLICA_STATE_FAILED_OVER
+        wait_until(lambda: self.secondary_status().state == state, "flushed", 60)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
 """The three cores in memory against a plain model: a few bytearrays.
 
 The model knows what the primary disk holds, what it held at each barrier, and what
-the Secondary VM wrote. After every step it checks I1 (view), I3 (committed never
-goes back) and I5 (no lost write behind a successful prepare); failover checks I2.
+the Secondary VM wrote. After every step it checks I1 (the view, and every kept
+checkpoint), I3 (committed never goes back) and I5 (no lost write behind a successful
+prepare); failover, to any kept checkpoint, checks I2. Every reconnect must resync.
 
 A failing run prints the steps; rerun alone:
     pytest tests/model/test_replication_model.py
@@ -31,14 +32,17 @@ from blkcolo.errors import (
     Unavailable,
 )
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.stream import Hello, VolumeId, Welcome
+from blkcolo.stream import Hello, Mismatch, VolumeId, Welcome
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome, Step
 from blkcolo_coordinator.failover_run import FailoverRun
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.verify_pass import verify_messages
-from blkcolo_secondary.replica import Replica, StopMode
+from blkcolo_primary.intent_log import IntentLog
+from blkcolo_primary.resync_plan import ResyncPlan
+from blkcolo_secondary.history import HistoryPolicy
+from blkcolo_secondary.replica import Replica, ReplicaOptions, StopMode
 from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_secondary.save_and_write import Sync
 from tests.memory_files import MemoryFile, MemoryFolder
 
 if TYPE_CHECKING:
@@ -52,6 +56,10 @@ volumes = st.integers(0, len(SIZES) - 1)
 fractions = st.floats(0, 1, exclude_max=True)
 lengths = st.one_of(st.integers(1, 600), st.integers(1, 3 * BLOCK_SIZE))
 fills = st.integers(0, 255)
+#: After how many steps a resync is cut; mostly it is not.
+interruptions = st.one_of(st.none(), st.none(), st.integers(0, 12))
+#: With the effects of host durability, which must not change what is seen.
+HOST = True
 
 
 class Replication(RuleBasedStateMachine):
@@ -65,7 +73,9 @@ class Replication(RuleBasedStateMachine):
         self.primary_disks = [MemoryFile(size) for size in SIZES]
         self.secondary_disks = [MemoryFile(size) for size in SIZES]
         self.folder = MemoryFolder()
-        self.primary = ForwarderCore("vm", batch_bytes=3 * BLOCK_SIZE)
+        self.primary_folder = MemoryFolder()
+        self.copies = 0
+        self.primary = self._new_primary()
         self.replica = self._new_replica()
         self.stream: Receiver | None = None
         self.generation = 1
@@ -73,12 +83,34 @@ class Replication(RuleBasedStateMachine):
         self.at_barrier: dict[int, list[bytes]] = {}
         self.view: list[bytearray] | None = None
         self.last_committed_content: list[bytes] = []
+        self.kept: dict[int, list[bytes]] = {}
         self.committed = -1
         self.prepared: set[int] = set()
         self.clock = 0.0
 
     def _new_replica(self) -> Replica:
-        return Replica("vm", VOLUMES, self.secondary_disks, self.folder)
+        return Replica(
+            "vm",
+            VOLUMES,
+            self.secondary_disks,
+            self.folder,
+            self._new_copy,
+            ReplicaOptions(host_durable=HOST, history=HistoryPolicy(keep=2)),
+        )
+
+    def _new_copy(self) -> str:
+        self.copies += 1
+        return f"copy {self.copies}"
+
+    def _new_primary(self) -> ForwarderCore:
+        intent = IntentLog(self.primary_folder, "vm", SIZES, BLOCK_SIZE)
+        return ForwarderCore(
+            "vm",
+            self.primary_disks,
+            intent,
+            batch_bytes=3 * BLOCK_SIZE,
+            window_bytes=64 * BLOCK_SIZE,
+        )
 
     # Steps of the system.
 
@@ -133,17 +165,26 @@ class Replication(RuleBasedStateMachine):
     def coordinator_takes_a_checkpoint(self, fails_at: Step | None) -> None:
         self._checkpoint(fails_at)
 
-    def _connect(self) -> None:
+    def _connect(self, interrupt_after: int | None = None) -> None:
+        """Connects and resyncs; with `interrupt_after`, only so many steps of it."""
         self.primary.start(self.generation)
         welcome: Welcome = self.replica.hello(Hello("vm", self.generation, VOLUMES))
         self.stream = self.replica.stream
         self.primary.welcome(welcome)
         self.prepared = set()
-        outbox = self.primary.outbox
-        assert outbox is not None
-        for message in verify_messages(self.primary_disks, SIZES):
-            outbox.control(message)
-        self.primary.verified()
+        steps = 0
+        while self.primary.state is ForwardState.RESYNCING:
+            if steps == interrupt_after:
+                return
+            stepped = self.primary.resync_step()
+            delivered = self._deliver_one()
+            finished = self.primary.state is not ForwardState.RESYNCING
+            assert stepped or delivered or finished, "the resync hangs"
+            steps += 1
+        for mine, theirs in zip(self.primary_disks, self.secondary_disks, strict=True):
+            while self._deliver_one():
+                pass
+            assert mine.content == theirs.content, "a resync left a difference"
 
     def _extent(self, volume: int, at: float, length: int) -> tuple[int, int]:
         offset = int(at * SIZES[volume])
@@ -159,6 +200,7 @@ class Replication(RuleBasedStateMachine):
         for volume, at, wanted, fill in writes:
             offset, length = self._extent(volume, at, wanted)
             data = bytes([fill]) * length
+            self.primary.intend(volume, offset, length)
             self.primary_disks[volume].write(offset, data)
             self.primary.wrote(volume, offset, memoryview(data))
         for _ in range(deliver):
@@ -167,6 +209,7 @@ class Replication(RuleBasedStateMachine):
     @rule(volume=volumes, at=fractions, length=lengths, trim=st.booleans())
     def primary_zeroes(self, volume: int, at: float, length: int, trim: bool) -> None:
         offset, length = self._extent(volume, at, length)
+        self.primary.intend(volume, offset, length)
         self.primary_disks[volume].zero(offset, length, may_trim=trim)
         self.primary.zeroed(volume, offset, length, trim=trim)
 
@@ -205,10 +248,13 @@ class Replication(RuleBasedStateMachine):
         seq, message = taken
         self.stream.receive(seq)
         for answer in self.replica.apply(self.stream, seq, message):
-            assert answer is None, "equal contents were found different"
+            if isinstance(answer, Mismatch):
+                assert self.primary.plan is not ResyncPlan.RESUME
+                self.primary.mismatch(answer)
+            elif isinstance(answer, Sync):
+                answer.run()
             self.check_view()  # I1 within a step, too
-        ack = self.replica.ack(self.stream)
-        outbox.acknowledge(ack.received, ack.applied, ack.durable)
+        outbox.acknowledge(self.replica.ack(self.stream))
         return True
 
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
@@ -233,7 +279,7 @@ class Replication(RuleBasedStateMachine):
         try:
             prepared = self.replica.prepared(epoch, self.generation)
         except BlkcoloError as error:
-            if error.reason not in (Reason.EPOCH_GAP, Reason.VERIFYING):
+            if error.reason not in (Reason.EPOCH_GAP, Reason.RESYNCING):
                 raise
             return
         if prepared is not None and epoch > self.committed:
@@ -253,10 +299,15 @@ class Replication(RuleBasedStateMachine):
         assert again == (result.epoch, 0)
         if epoch > self.committed:
             self.committed = epoch
+            self.kept[epoch] = self.at_barrier[epoch]
+            while len(self.kept) > 3:
+                del self.kept[min(self.kept)]
             self.last_committed_content = self.at_barrier[epoch]
             self.view = [bytearray(content) for content in self.at_barrier[epoch]]
             if self.primary.outbox is not None:
                 self.primary.do_checkpoint(epoch, self.generation)
+                if self.primary.intent_is_stale or epoch % 3 == 0:
+                    self.primary.clear_intent(durable=HOST)
         self.prepared = {e for e in self.prepared if e > self.committed}
 
     @invariant()
@@ -280,15 +331,14 @@ class Replication(RuleBasedStateMachine):
         assert self.replica.state is state
 
     @precondition(lambda self: self.primary.outbox is not None)
-    @rule(lost=st.booleans())
-    def link_breaks_and_returns(self, lost: bool) -> None:
+    @rule(lost=st.booleans(), interrupt_after=interruptions)
+    def link_breaks_and_returns(self, lost: bool, interrupt_after: int | None) -> None:
         """With `lost`, messages vanish: a new stream must not be trusted blindly."""
         outbox = self.primary.outbox
         assert outbox is not None
         if not lost:
             while self._deliver_one():
                 pass
-        equal = outbox.drained
         unreplicated = self.primary.totals.unreplicated
         waiting = outbox.unapplied_covered_bytes
         assert self.stream is not None
@@ -296,35 +346,37 @@ class Replication(RuleBasedStateMachine):
         self.primary.lose(Unavailable(Reason.LINK_LOST, "cut"))
         assert not self.primary.protected
         assert self.primary.totals.unreplicated == unreplicated + waiting
+        self._reconnect(interrupt_after)
+
+    def _reconnect(self, interrupt_after: int | None) -> None:
+        """A resync may be cut in its middle, and is then done again."""
         self.at_barrier = {}
-        if equal:
-            self._connect()
-        else:
-            self._copy_over()
+        self._connect(interrupt_after)
+        if self.primary.state is ForwardState.RESYNCING:
+            assert self.stream is not None
+            self.replica.stream_ended(self.stream)
+            self.primary.lose(Unavailable(Reason.LINK_LOST, "cut"))
             self._connect()
 
-    def _copy_over(self) -> None:
-        """What an operator does while both are stopped, until resync exists."""
-        self.replica.stop(StopMode.KEEP_LATEST, self.generation)
-        for mine, theirs in zip(self.secondary_disks, self.primary_disks, strict=True):
-            mine.content[:] = theirs.content
-            mine.allocated = set(theirs.allocated)
-        self.view = None
-        self.prepared = set()
-
-    @rule()
-    def secondary_is_killed_and_restarts(self) -> None:
+    @rule(deliver=st.integers(0, 6), interrupt_after=interruptions)
+    def secondary_is_killed_and_restarts(
+        self, deliver: int, interrupt_after: int | None
+    ) -> None:
         """Between two steps; its memory is gone, its files are not."""
-        outbox = self.primary.outbox
-        if outbox is None:
-            return
-        while self._deliver_one():
-            pass
+        for _ in range(deliver):
+            self._deliver_one()
         self.replica = self._new_replica()
         self.check_view()
         self.primary.lose(Unavailable(Reason.LINK_LOST, "killed"))
-        self.at_barrier = {}
-        self._connect()
+        self._reconnect(interrupt_after)
+
+    @rule(interrupt_after=interruptions)
+    def primary_is_killed_and_restarts(self, interrupt_after: int | None) -> None:
+        """What was in flight is known to the intent log alone."""
+        assert self.stream is not None
+        self.replica.stream_ended(self.stream)
+        self.primary = self._new_primary()
+        self._reconnect(interrupt_after)
 
     @precondition(lambda self: self.view is not None)
     @rule()
@@ -333,36 +385,44 @@ class Replication(RuleBasedStateMachine):
         self.primary.stop(self.generation)
         self.replica.stop(StopMode.ROLLBACK, self.generation)
         without_overlay = self.last_committed_content
-        for _ in self.replica.flush_steps():
-            pass
+        self._flush_all()
         assert self.replica.state is ReplicaState.STOPPED
         for disk, expected in zip(self.secondary_disks, without_overlay, strict=True):
             assert disk.content == expected
         self.view = [bytearray(content) for content in without_overlay]
         self.check_view()
-        # The primary goes on from the same content, as after a failback.
-        for mine, content in zip(self.primary_disks, without_overlay, strict=True):
-            mine.content[:] = content
-            mine.allocated = set(range(-(-len(content) // BLOCK_SIZE)))
-        self.at_barrier = {}
-        self._connect()
+        self._reconnect(None)
+
+    def _flush_all(self) -> None:
+        for step in self.replica.flush_steps():
+            if isinstance(step, Sync):
+                step.run()
+            self.check_view()
 
     @precondition(lambda self: self.view is not None)
-    @rule(crash_at=st.integers(0, 30), write=st.booleans())
-    def failover(self, crash_at: int, write: bool) -> None:
-        """I2, also when the secondary dies in the middle of the flush."""
+    @rule(data=st.data(), crash_at=st.integers(0, 30), write=st.booleans())
+    def failover(self, data: st.DataObject, crash_at: int, write: bool) -> None:
+        """I2, also to an older checkpoint and when the secondary dies in the flush."""
         assert self.view is not None
-        run = FailoverRun("vm", force=False)
-        run.secondary_answered(self.replica.committed, failed_over=False, fenced=False)
+        target = data.draw(st.sampled_from([None, *sorted(self.kept)]))
+        run = FailoverRun("vm", force=False, epoch=target)
+        kept = [checkpoint.epoch for checkpoint in self.replica.checkpoints]
+        run.secondary_answered(
+            self.replica.committed, kept, failed_over=False, fenced=False
+        )
+        if target is not None and target != self.committed:
+            self.view = [bytearray(content) for content in self.kept[target]]
         self.generation += 1
         run.generation_raised()
         self.primary.fence(self.generation)
         run.fence_answered(None)
         assert run.ordered
-        self.replica.stop(StopMode.FAILOVER, self.generation)
+        self.replica.stop(StopMode.FAILOVER, self.generation, target)
         run.stopped()
         assert run.step is None
-        for number, _ in enumerate(self.replica.flush_steps()):
+        for number, step in enumerate(self.replica.flush_steps()):
+            if isinstance(step, Sync):
+                step.run()
             self.check_view()
             if write and number % 2:
                 self.replica.buffer.write(0, 700, memoryview(bytes([number] * 90)))
@@ -371,8 +431,7 @@ class Replication(RuleBasedStateMachine):
                 self.replica = self._new_replica()
                 self.check_view()
                 assert self.replica.state is ReplicaState.FAILING_OVER
-                for _ in self.replica.flush_steps():
-                    self.check_view()
+                self._flush_all()
                 break
         assert self.replica.state is ReplicaState.FAILED_OVER
         for disk, expected in zip(self.secondary_disks, self.view, strict=True):
@@ -399,6 +458,13 @@ class Replication(RuleBasedStateMachine):
             seen = bytearray(SIZES[volume])
             self.replica.buffer.read_into(volume, 0, memoryview(seen))
             assert seen == expected, f"view of volume {volume} differs"
+        for checkpoint in self.replica.checkpoints:
+            for volume, content in enumerate(self.kept[checkpoint.epoch]):
+                seen = bytearray(SIZES[volume])
+                self.replica.buffer.read_into(
+                    volume, 0, memoryview(seen), at=checkpoint.epoch
+                )
+                assert seen == content, f"checkpoint {checkpoint.epoch} differs"
 
     @invariant()
     def committed_never_goes_back(self) -> None:

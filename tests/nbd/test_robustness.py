@@ -32,7 +32,13 @@ class MemoryExport:
     def size(self) -> int:
         return len(self.content)
 
-    def writable_now(self) -> asyncio.Future[None] | None:
+    def opened(self) -> None:
+        pass
+
+    def closed(self) -> None:
+        pass
+
+    def admit(self, offset: int, length: int) -> asyncio.Future[None] | None:
         return self.gate if self.gate is not None and not self.gate.done() else None
 
     def read_into(self, offset: int, target: memoryview) -> None:

@@ -119,7 +119,7 @@ def test_failure_after_the_commit_is_a_warning() -> None:
 
 def test_failover_fences_before_the_secondary_is_stopped() -> None:
     run = FailoverRun("vm", force=False)
-    run.secondary_answered(3, failed_over=False, fenced=False)
+    run.secondary_answered(3, [], failed_over=False, fenced=False)
     assert run.step is FailoverStep.RAISE_GENERATION
     run.generation_raised()
     assert (run.step, run.ordered) == (FailoverStep.FENCE_PRIMARY, False)
@@ -131,7 +131,7 @@ def test_failover_fences_before_the_secondary_is_stopped() -> None:
 
 def test_failover_without_checkpoint_raises_no_generation() -> None:
     run = FailoverRun("vm", force=True)
-    run.secondary_answered(None, failed_over=False, fenced=False)
+    run.secondary_answered(None, [], failed_over=False, fenced=False)
     assert run.step is None
     assert run.error is not None
     assert run.error.reason is Reason.NO_CHECKPOINT
@@ -140,7 +140,7 @@ def test_failover_without_checkpoint_raises_no_generation() -> None:
 @pytest.mark.parametrize("force", [False, True])
 def test_unanswered_fence_needs_force(force: bool) -> None:
     run = FailoverRun("vm", force=force)
-    run.secondary_answered(3, failed_over=False, fenced=False)
+    run.secondary_answered(3, [], failed_over=False, fenced=False)
     run.generation_raised()
     run.fence_answered(LOST)
     if force:
@@ -155,7 +155,7 @@ def test_unanswered_fence_needs_force(force: bool) -> None:
 @pytest.mark.parametrize("fenced", [False, True])
 def test_interrupted_failover_is_driven_to_its_end(fenced: bool) -> None:
     run = FailoverRun("vm", force=False)
-    run.secondary_answered(3, failed_over=True, fenced=fenced)
+    run.secondary_answered(3, [], failed_over=True, fenced=fenced)
     expected = FailoverStep.FENCE_PRIMARY if fenced else FailoverStep.RAISE_GENERATION
     assert run.step is expected
     run.generation_raised()

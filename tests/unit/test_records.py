@@ -23,10 +23,8 @@ def log_of(contents: list[bytes]) -> tuple[MemoryFile, list[int]]:
 
 
 def read_back(file: MemoryFile) -> list[bytes]:
-    return [
-        records.read(file, record.position, record.payload_length)
-        for record in records.scan(file, "log")
-    ]
+    log = records.RecordLog(file, "log")
+    return [log.payload(record) for record in log.load()]
 
 
 @given(payloads)

@@ -38,7 +38,7 @@ class Reason(enum.IntEnum):
     DIGEST_MISMATCH = 12
     NOT_REPLICATING = 13
     ALREADY_REPLICATING = 14
-    VERIFYING = 15
+    RESYNCING = 15
     LINK_LOST = 16
     DISK_ERROR = 17
     DISK_FULL = 18
@@ -55,6 +55,7 @@ class Reason(enum.IntEnum):
     STOPPING = 29
     GROUP_EXISTS = 30
     INTERNAL = 31
+    BUFFER_FULL = 32
 
 
 @dataclass

@@ -66,6 +66,10 @@ class Folder(Protocol):
         """Removes a file; it is no error if it is not there."""
         ...
 
+    def sync(self) -> None:
+        """Makes creations and removals durable."""
+        ...
+
     def rename(self, old: str, new: str) -> None:
         """Replaces `new` by `old`, durably and in one step."""
         ...

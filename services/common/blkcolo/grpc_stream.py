@@ -93,14 +93,20 @@ def decode_request(message: pb.WriteForwardRequest) -> Request:
 def encode_response(message: Response) -> pb.WriteForwardResponse:
     """Encodes what the secondary sends."""
     match message:
-        case Ack(received, applied, durable):
+        case Ack(received, applied, durable, buffer_full):
             ack = pb.Ack(
-                received_seq=received, applied_seq=applied, durable_seq=durable
+                received_seq=received,
+                applied_seq=applied,
+                durable_seq=durable,
+                buffer_full=buffer_full,
             )
             return pb.WriteForwardResponse(ack=ack)
-        case Welcome(generation, committed, epoch):
+        case Welcome(generation, committed, epoch, replica_id):
             welcome = pb.Welcome(
-                generation=generation, committed_epoch=committed, epoch=epoch
+                generation=generation,
+                committed_epoch=committed,
+                epoch=epoch,
+                replica_id=replica_id,
             )
             return pb.WriteForwardResponse(welcome=welcome)
         case Mismatch(extents):
@@ -119,12 +125,16 @@ def decode_response(message: pb.WriteForwardResponse) -> Response:
     match message.WhichOneof("message"):
         case "ack":
             ack = message.ack
-            return Ack(ack.received_seq, ack.applied_seq, ack.durable_seq)
+            return Ack(
+                ack.received_seq, ack.applied_seq, ack.durable_seq, ack.buffer_full
+            )
         case "welcome":
             welcome = message.welcome
             has_checkpoint = welcome.HasField("committed_epoch")
             committed = welcome.committed_epoch if has_checkpoint else None
-            return Welcome(welcome.generation, committed, welcome.epoch)
+            return Welcome(
+                welcome.generation, committed, welcome.epoch, welcome.replica_id
+            )
         case "mismatch":
             return Mismatch(_decode_extents(message.mismatch.extents))
         case "failure":
@@ -148,12 +158,19 @@ def _encode_hello(hello: Hello) -> pb.Hello:
         group=hello.group,
         generation=hello.generation,
         volumes=[encode_volume(volume) for volume in hello.volumes],
+        discard_secondary=hello.discard_secondary,
     )
 
 
 def _decode_hello(hello: pb.Hello) -> Hello:
     volumes = tuple(VolumeId(v.name, v.uuid, v.size_bytes) for v in hello.volumes)
-    return Hello(hello.group, hello.generation, volumes, hello.protocol_version)
+    return Hello(
+        hello.group,
+        hello.generation,
+        volumes,
+        hello.protocol_version,
+        hello.discard_secondary,
+    )
 
 
 def _encode_extents(extents: Iterable[VerifyExtent]) -> list[pb.VerifyExtent]:

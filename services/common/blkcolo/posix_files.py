@@ -151,6 +151,10 @@ class PosixFolder:
     def rename(self, old: str, new: str) -> None:
         """Renames and syncs the folder."""
         (self._path / old).replace(self._path / new)
+        self.sync()
+
+    def sync(self) -> None:
+        """Calls fsync(2) on the folder."""
         fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(fd)

@@ -44,6 +44,7 @@ class Hello:
     generation: int
     volumes: tuple[VolumeId, ...]
     protocol_version: int = PROTOCOL_VERSION
+    discard_secondary: bool = False
 
 
 @dataclass(slots=True)
@@ -100,20 +101,25 @@ Request = Hello | Batch | Barrier | Verify | Flush
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Answers a hello: where the secondary stands, and the epoch to start in."""
+    """Answers a hello: where the secondary stands, and the epoch to start in.
+
+    `replica_id` names this copy of the volumes: one that was made anew has another.
+    """
 
     generation: int
     committed: int | None
     epoch: int
+    replica_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """Cumulative progress, in seq."""
+    """Cumulative progress, in seq; `buffer_full` asks to hold VM writes up."""
 
     received: int
     applied: int
     durable: int
+    buffer_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)

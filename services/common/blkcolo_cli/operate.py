@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from google.protobuf.json_format import MessageToDict
@@ -165,7 +165,9 @@ def checkpoints(
         return
     for entry in answer.checkpoints:
         at = time.localtime(entry.committed_timestamp_seconds)
-        _say(f"{entry.epoch:<8} {time.strftime('%Y-%m-%d %H:%M:%S', at)}")
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", at)
+        kept = f"  {render.size(entry.undo_bytes):>10}" if entry.nbd_uris else ""
+        _say(f"{entry.epoch:<8} {moment}{kept}  {' '.join(entry.nbd_uris)}".rstrip())
 
 
 def failover(
@@ -175,14 +177,17 @@ def failover(
         bool,
         Parameter(negative="", help="Go on without the primary's answer: it is dead."),
     ] = False,
+    to: Annotated[
+        int | None, Parameter(help="A kept checkpoint; by default the last one.")
+    ] = None,
     json: AsJson = False,
     coordinator: Where = _DEFAULT,
 ) -> None:
-    """Make the secondary's disk the VM's disk, at the last committed checkpoint."""
+    """Make the secondary's disk the VM's disk; it is writable at once."""
 
     async def work(service: Coordinator) -> pb.FailoverResponse:
         name = await service.choose(group)
-        request = pb.FailoverRequest(group=name, force=force)
+        request = pb.FailoverRequest(group=name, force=force, epoch=to)
         return await call(service.stub.Failover, request, MOVE_SECONDS, service.peer)
 
     answer = run(Address.parse(coordinator), work)
@@ -229,11 +234,21 @@ def pause(group: Name = None, *, coordinator: Where = _DEFAULT) -> None:
     _tell(run(Address.parse(coordinator), work).group)
 
 
-def resume(group: Name = None, *, coordinator: Where = _DEFAULT) -> None:
+def resume(
+    group: Name = None,
+    *,
+    discard: Annotated[
+        Literal["secondary"] | None,
+        Parameter(help="The side whose foreign contents may be overwritten."),
+    ] = None,
+    coordinator: Where = _DEFAULT,
+) -> None:
     """End a pause or a stop, and try again what waits for an operator."""
 
     async def work(service: Coordinator) -> pb.ResumeReplicationResponse:
-        request = pb.ResumeReplicationRequest(group=await service.choose(group))
+        request = pb.ResumeReplicationRequest(
+            group=await service.choose(group), discard_secondary=discard is not None
+        )
         stub = service.stub
         return await call(stub.ResumeReplication, request, ASK_SECONDS, service.peer)
 

@@ -112,12 +112,12 @@ def panel(group: pb.Group) -> RenderableType:
         table.add_row(Text(label, style="dim"), Text(value, style=style))
     parts: list[RenderableType] = [table]
     p = group.primary
-    if p.state == types_pb2.FORWARD_STATE_VERIFYING and p.verify_total_bytes:
+    if p.state == types_pb2.FORWARD_STATE_RESYNCING and p.resync_total_bytes:
         bar = Table.grid(padding=(0, 2))
-        done = f"{size(p.verify_done_bytes)} of {size(p.verify_total_bytes)}"
+        done = f"{size(p.resync_done_bytes)} of {size(p.resync_total_bytes)}"
         bar.add_row(
             Text("comparing", style="dim"),
-            ProgressBar(p.verify_total_bytes, p.verify_done_bytes, width=30),
+            ProgressBar(p.resync_total_bytes, p.resync_done_bytes, width=30),
             Text(done),
         )
         parts.append(bar)

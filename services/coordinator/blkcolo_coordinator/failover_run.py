@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 
 class Step(enum.Enum):
@@ -32,6 +36,7 @@ class FailoverRun:
     Attributes:
         group: its name.
         force: go on without the primary's answer.
+        epoch: the kept checkpoint to lead to; None: the last committed one.
         step: what is to be done next; None at the end.
         primary_fenced: the primary answered.
         error: why it ended without a failover; None if it succeeded.
@@ -40,18 +45,25 @@ class FailoverRun:
 
     group: str
     force: bool
+    epoch: int | None = None
     step: Step | None = Step.ASK_SECONDARY
     primary_fenced: bool = False
     error: BlkcoloError | None = None
     ordered: bool = False
 
     def secondary_answered(
-        self, committed: int | None, *, failed_over: bool, fenced: bool
+        self,
+        committed: int | None,
+        kept: Collection[int],
+        *,
+        failed_over: bool,
+        fenced: bool,
     ) -> None:
         """What the secondary says of itself.
 
         Args:
             committed: its last committed checkpoint.
+            kept: all checkpoints that it can lead to.
             failed_over: it is failing over, or has.
             fenced: the stored generation was raised for this failover already.
         """
@@ -61,6 +73,16 @@ class FailoverRun:
                     Reason.NO_CHECKPOINT,
                     f"group {self.group} has no committed checkpoint: there is nothing"
                     " to fail over to; resume replication and wait for one",
+                )
+            )
+        elif self.epoch is not None and not failed_over and self.epoch not in kept:
+            self.fail(
+                Refused(
+                    Reason.NO_CHECKPOINT,
+                    f"group {self.group}: its secondary does not hold checkpoint"
+                    f" {self.epoch}, it holds {', '.join(map(str, sorted(kept)))};"
+                    " name one of these",
+                    epoch=self.epoch,
                 )
             )
         elif failed_over:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _F = types_pb2.ForwardState
-_STREAM_BEGINS = (_F.FORWARD_STATE_CONNECTING, _F.FORWARD_STATE_VERIFYING)
+_STREAM_BEGINS = (_F.FORWARD_STATE_CONNECTING, _F.FORWARD_STATE_RESYNCING)
 _ENDED = (GroupState.FAILING_OVER, GroupState.FAILED_OVER)
 
 
@@ -76,6 +76,9 @@ class GroupDriver:
         self._lock = asyncio.Lock()
         self._wake = Wakeup()
         self._backoff = Backoff()
+        self._discard_secondary = False
+        #: A start was answered, and what became of its stream is not known yet.
+        self._start_answered = True
         self._last_at: float | None = None
         self._calls = CheckpointCalls()
         self._task: asyncio.Task[None] | None = None
@@ -184,8 +187,9 @@ class GroupDriver:
         if primary.state == _F.FORWARD_STATE_LOST and primary.HasField("failure"):
             failure = failure_from(primary.failure)
             self._lost(failure)
-            if failure.reason in NEEDS_OPERATOR and not self._backoff.blocked:
+            if failure.reason in NEEDS_OPERATOR and self._start_answered:
                 self._backoff.failed(time.monotonic(), failure)
+            self._start_answered = False
         if not self._backoff.may_try(time.monotonic()):
             return
         if primary.state == _F.FORWARD_STATE_FENCED:
@@ -194,11 +198,15 @@ class GroupDriver:
             self._update(durable=True, generation=primary.generation + 1)
         try:
             await self._primary.start(
-                self.record.generation, self.record.secondary_address
+                self.record.generation,
+                self.record.secondary_address,
+                discard_secondary=self._discard_secondary,
             )
         except BlkcoloError as error:
             self._backoff.failed(time.monotonic(), error)
             raise
+        self._discard_secondary = False
+        self._start_answered = True
         self._advance(Event.STARTED)
 
     def _lost(self, error: BlkcoloError) -> None:
@@ -295,8 +303,12 @@ class GroupDriver:
 
     # Failover.
 
-    async def fail_over(self, *, force: bool) -> bool:
+    async def fail_over(self, *, force: bool, epoch: int | None = None) -> bool:
         """Makes the secondary's disk the VM's disk; True if the primary was fenced.
+
+        Args:
+            force: go on without the primary's answer.
+            epoch: a kept checkpoint to lead to; by default the last committed one.
 
         Raises:
             BlkcoloError: refused, or not finished yet; calling again goes on.
@@ -305,10 +317,11 @@ class GroupDriver:
             await self._ask_both()
             self._learn_generation()
             if self.record.state is GroupState.FAILED_OVER:
+                await self._steps.retry_flush(self.record.generation)
                 primary = self.sides.primary
                 return primary is not None and primary.state == _F.FORWARD_STATE_FENCED
             before = self.record.state
-            run = FailoverRun(self.name, force)
+            run = FailoverRun(self.name, force, epoch)
             if before is not GroupState.FAILING_OVER:
                 self._update(
                     durable=True, state=advance(self.name, before, Event.FAIL_OVER)
@@ -375,12 +388,17 @@ class GroupDriver:
             self._update(durable=True, paused=True)
         self.changed.fire()
 
-    async def resume(self) -> None:
-        """Ends a pause, a stop, or the wait for an operator."""
+    async def resume(self, *, discard_secondary: bool = False) -> None:
+        """Ends a pause, a stop, or the wait for an operator.
+
+        With `discard_secondary` the next start may overwrite contents of the secondary
+        that never came from this group.
+        """
         async with self._lock:
             state = advance(self.name, self.record.state, Event.RESUME)
             self._update(durable=True, paused=False, state=state)
             self._backoff.reset()
+            self._discard_secondary = discard_secondary
         self._wake.fire()
 
     async def checkpoints(self) -> list[CheckpointEntry]:

@@ -32,10 +32,15 @@ class PrimaryPeer:
         answer = await call(self._stub.GetStatus, request, self._timeout, self._peer)
         return answer.groups[0]
 
-    async def start(self, generation: int, secondary: str) -> None:
+    async def start(
+        self, generation: int, secondary: str, *, discard_secondary: bool
+    ) -> None:
         """Starts replication."""
         request = primary_pb2.StartReplicationRequest(
-            group=self._group, generation=generation, secondary_address=secondary
+            group=self._group,
+            generation=generation,
+            secondary_address=secondary,
+            discard_secondary=discard_secondary,
         )
         await call(self._stub.StartReplication, request, self._timeout, self._peer)
 
@@ -110,11 +115,15 @@ class SecondaryPeer:
         await call(self._stub.DoCheckpoint, request, self._timeout, self._peer)
 
     async def stop(
-        self, generation: int, mode: StopMode.ValueType, timeout: float
+        self,
+        generation: int,
+        mode: StopMode.ValueType,
+        timeout: float,
+        epoch: int | None = None,
     ) -> None:
-        """Ends replication."""
+        """Ends replication; with FAILOVER at a kept checkpoint, if one is named."""
         request = secondary_pb2.SecondaryServiceStopReplicationRequest(
-            group=self._group, generation=generation, mode=mode
+            group=self._group, generation=generation, mode=mode, epoch=epoch
         )
         await call(self._stub.StopReplication, request, timeout, self._peer)
 

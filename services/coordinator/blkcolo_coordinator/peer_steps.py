@@ -92,6 +92,7 @@ class PeerSteps:
                             generation,
                             StopMode.STOP_MODE_FAILOVER,
                             self._settings.stop_timeout_seconds,
+                            run.epoch,
                         )
                         run.stopped()
             except BlkcoloError as error:
@@ -100,11 +101,18 @@ class PeerSteps:
     async def _ask_secondary(self, run: FailoverRun, generation: int) -> None:
         status = await self._secondary.status()
         has_checkpoint = status.HasField("committed_epoch")
+        kept = [] if run.epoch is None else await self._secondary.checkpoints()
         run.secondary_answered(
             status.committed_epoch if has_checkpoint else None,
+            [entry.epoch for entry in kept],
             failed_over=status.state in _FAILED_OVER,
             fenced=status.generation >= generation,
         )
+
+    async def retry_flush(self, generation: int) -> None:
+        """Lets a failed-over secondary go on with a flush that paused."""
+        timeout = self._settings.stop_timeout_seconds
+        await self._secondary.stop(generation, StopMode.STOP_MODE_FAILOVER, timeout)
 
     async def _fence(self, generation: int) -> BlkcoloError | None:
         try:

@@ -51,7 +51,10 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     ) -> pb.FailoverResponse:
         """Makes the secondary's disk the VM's disk."""
         driver = self._groups.find(request.group)
-        fenced = await driver.fail_over(force=request.force)
+        fenced = await driver.fail_over(
+            force=request.force,
+            epoch=request.epoch if request.HasField("epoch") else None,
+        )
         secondary = driver.sides.secondary
         return pb.FailoverResponse(
             generation=driver.record.generation,
@@ -87,7 +90,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
     ) -> pb.ResumeReplicationResponse:
         """Ends a pause or a stop."""
         driver = self._groups.find(request.group)
-        await driver.resume()
+        await driver.resume(discard_secondary=request.discard_secondary)
         return pb.ResumeReplicationResponse(group=report(driver))
 
     async def GetGroup(

@@ -45,9 +45,15 @@ class DiskExport:
         """Never: a fenced primary refuses each write."""
         return False
 
-    def writable_now(self) -> asyncio.Future[None] | None:
+    def opened(self) -> None:
+        """A client chose the export."""
+
+    def closed(self) -> None:
+        """It is gone."""
+
+    def admit(self, offset: int, length: int) -> asyncio.Future[None] | None:
         """Waits while the in-flight window is full, or the group is frozen."""
-        return self._group.vm_writes.writable_now()
+        return self._group.vm_writes.admit(self._volume, offset, length)
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Reads the local disk."""

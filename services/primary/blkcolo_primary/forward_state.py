@@ -18,8 +18,8 @@ class ForwardState(enum.IntEnum):
     IDLE = 1
     #: Opening the stream.
     CONNECTING = 2
-    #: Streaming; contents are being compared.
-    VERIFYING = 3
+    #: Streaming; contents are compared, and sent again where they differ.
+    RESYNCING = 3
     #: Streaming; both sides agreed.
     REPLICATING = 4
     #: The stream was lost; the VM writes on unprotected, or waits (freeze).
@@ -35,8 +35,8 @@ class Event(enum.Enum):
     START = "a start"
     #: The secondary answered the hello.
     WELCOME = "a welcome"
-    #: A verify pass ended without a difference.
-    VERIFIED = "the end of the comparison"
+    #: The resync ended: both sides agree.
+    RESYNCED = "the end of the resync"
     #: The stream broke, stalled, or was given up.
     LOSE = "a lost link"
     #: StopReplication.
@@ -54,13 +54,13 @@ TRANSITIONS: dict[ForwardState, dict[Event, ForwardState]] = {
         _E.FENCE: _S.FENCED,
     },
     _S.CONNECTING: {
-        _E.WELCOME: _S.VERIFYING,
+        _E.WELCOME: _S.RESYNCING,
         _E.LOSE: _S.LOST,
         _E.STOP: _S.IDLE,
         _E.FENCE: _S.FENCED,
     },
-    _S.VERIFYING: {
-        _E.VERIFIED: _S.REPLICATING,
+    _S.RESYNCING: {
+        _E.RESYNCED: _S.REPLICATING,
         _E.LOSE: _S.LOST,
         _E.STOP: _S.IDLE,
         _E.FENCE: _S.FENCED,
@@ -82,7 +82,7 @@ TRANSITIONS: dict[ForwardState, dict[Event, ForwardState]] = {
 }
 
 #: The states in which every VM write goes into the stream.
-STREAMING = frozenset({ForwardState.VERIFYING, ForwardState.REPLICATING})
+STREAMING = frozenset({ForwardState.RESYNCING, ForwardState.REPLICATING})
 
 
 def advance(group: str, state: ForwardState, event: Event) -> ForwardState:

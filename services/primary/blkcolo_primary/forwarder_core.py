@@ -1,5 +1,7 @@
 """The primary's core for one group: what a write, a barrier and a loss mean.
 
+The order of a VM write: `intend` (its regions are marked), the local write, `wrote`.
+
 Sans-IO: the edge (`group`) performs the local write, tells it here, and carries the
 outbox to the secondary. Invariant I5: from the moment a write is not in a stream, or
 a stream that holds it is lost, it is counted as unreplicated and `protected` is
@@ -12,12 +14,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
+from blkcolo.extents import Extent
 from blkcolo.stream import RecordKind
 from blkcolo_primary.forward_state import STREAMING, Event, ForwardState, advance
+from blkcolo_primary.intent_log import Base, IntentLog
 from blkcolo_primary.outbox import Outbox
+from blkcolo_primary.resync_pass import Phase, ResyncPass
+from blkcolo_primary.resync_plan import ResyncPlan, plan
 
 if TYPE_CHECKING:
-    from blkcolo.stream import Welcome
+    from collections.abc import Sequence
+
+    from blkcolo.files import BlockFile
+    from blkcolo.stream import Mismatch, Welcome
 
 
 @dataclass
@@ -27,6 +36,7 @@ class Totals:
     sent: int = 0
     acked: int = 0
     unreplicated: int = 0
+    resent: int = 0
 
 
 @dataclass
@@ -35,19 +45,31 @@ class ForwarderCore:
 
     Attributes:
         group: its name.
+        disks: the volumes' disks.
+        intent: what may differ from the last commit.
         batch_bytes: bound of a batch's payload.
+        window_bytes: a resync adds nothing while so much is in flight.
         generation: the newest known one.
         state: see `forward_state`.
         outbox: the stream's queue; None without a stream.
+        resync: the running comparison; None before the first stream.
+        plan: what that had to compare.
+        replica_id: the secondary's copy; empty before the first stream.
         committed: the newest epoch of this stream that is committed.
         failure: why the last stream was lost, or could not start.
     """
 
     group: str
+    disks: Sequence[BlockFile]
+    intent: IntentLog
     batch_bytes: int
+    window_bytes: int
     generation: int = 0
     state: ForwardState = ForwardState.IDLE
     outbox: Outbox | None = None
+    resync: ResyncPass | None = None
+    plan: ResyncPlan | None = None
+    replica_id: str = ""
     committed: int | None = None
     failure: BlkcoloError | None = None
     totals: Totals = field(default_factory=Totals)
@@ -61,6 +83,18 @@ class ForwarderCore:
     def protected(self) -> bool:
         """True while every write is forwarded above a checkpoint of this stream."""
         return self.state is ForwardState.REPLICATING and self.committed is not None
+
+    @property
+    def cut_off(self) -> bool:
+        """True from the loss of a stream until the next one stands."""
+        lost = (ForwardState.LOST, ForwardState.CONNECTING)
+        return self.state in lost and self.failure is not None
+
+    @property
+    def buffer_full(self) -> bool:
+        """True while the secondary asks to hold VM writes up."""
+        replicating = self.state is ForwardState.REPLICATING
+        return replicating and self.outbox is not None and self.outbox.buffer_full
 
     @property
     def epoch(self) -> int:
@@ -136,10 +170,35 @@ class ForwarderCore:
         self.failure = None
         self.outbox = Outbox(welcome.epoch, self.batch_bytes)
         self._epoch_start_bytes = self.recorded_bytes
+        self.replica_id = welcome.replica_id
+        dirty = self.intent.dirty()
+        self.plan = plan(self.intent.base, welcome, marked=any(dirty))
+        wanted = (
+            [[Extent(0, disk.size)] for disk in self.disks]
+            if self.plan is ResyncPlan.FULL
+            else dirty
+        )
+        self.resync = ResyncPass(
+            self, self.outbox, self.disks, wanted, self.window_bytes
+        )
 
-    def verified(self) -> None:
-        """The comparison ended without a difference."""
-        self.state = advance(self.group, self.state, Event.VERIFIED)
+    def resync_step(self) -> bool:
+        """Goes on with the resync; False if the secondary must answer first.
+
+        Raises:
+            OSError: a disk could not be read.
+        """
+        if self.state is not ForwardState.RESYNCING or self.resync is None:
+            return False
+        stepped = self.resync.step()
+        if self.resync.phase is Phase.DONE:
+            self.state = advance(self.group, self.state, Event.RESYNCED)
+        return stepped
+
+    def mismatch(self, mismatch: Mismatch) -> None:
+        """Sends again what differs; raises OSError."""
+        if self.resync is not None and self.state is ForwardState.RESYNCING:
+            self.resync.repair(mismatch)
 
     def lose(self, error: BlkcoloError) -> None:
         """The stream is gone; what it held and was not applied is unreplicated."""
@@ -179,6 +238,14 @@ class ForwarderCore:
         self._epoch_start_bytes = self.recorded_bytes
 
     # Writes.
+
+    def intend(self, volume: int, offset: int, length: int) -> bool:
+        """A local write is about to be done; True if a new mark stands for it.
+
+        Raises:
+            OSError: the mark could not be written; the write must not happen.
+        """
+        return self.intent.mark(self.epoch, volume, offset, length)
 
     def wrote(self, volume: int, offset: int, data: memoryview) -> int | None:
         """A local write is done; returns the seq that covers it, if any does."""
@@ -237,9 +304,9 @@ class ForwarderCore:
                 f"group {self.group} lost its stream: {self.failure}",
                 epoch=epoch,
             )
-        verifying = self.state is ForwardState.VERIFYING
+        verifying = self.state is ForwardState.RESYNCING
         return Refused(
-            Reason.VERIFYING if verifying else Reason.NOT_REPLICATING,
+            Reason.RESYNCING if verifying else Reason.NOT_REPLICATING,
             f"group {self.group} is {self.state.name}: a checkpoint needs it to be"
             " REPLICATING; "
             + ("wait for the comparison" if verifying else "resume replication"),
@@ -263,4 +330,23 @@ class ForwarderCore:
                 epoch=epoch,
             )
         self.committed = max(epoch, self.committed or 0)
+        self.intent.committed(epoch, Base(self.replica_id, epoch))
         return self.committed
+
+    @property
+    def intent_is_stale(self) -> bool:
+        """True if the intent log is of another copy than the committed one's."""
+        base = self.intent.base
+        return self.committed is not None and (
+            base is None or base.replica_id != self.replica_id
+        )
+
+    def clear_intent(self, *, durable: bool) -> None:
+        """Clears the bits that commits of this stream made superfluous.
+
+        Raises:
+            OSError: the disk refused; nothing is lost.
+        """
+        if self.committed is not None:
+            base = Base(self.replica_id, self.committed)
+            self.intent.clear(base, durable=durable)

@@ -24,8 +24,8 @@ from blkcolo_primary import durable_state
 from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
+from blkcolo_primary.intent_log import IntentLog, region_size_for
 from blkcolo_primary.link import Link
-from blkcolo_primary.verify_pass import verify_messages
 from blkcolo_primary.vm_writes import VmWrites
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
     from blkcolo.addresses import Address
     from blkcolo.files import BlockFile, Folder
-    from blkcolo.stream import Ack, VolumeId, Welcome
+    from blkcolo.stream import Ack, Mismatch, VolumeId, Welcome
     from blkcolo_primary.outbox import Outbox
     from blkcolo_primary.settings import GroupSettings
 
 _log = structlog.get_logger(__name__)
 
-#: Verify messages on their way at once.
-_VERIFY_WINDOW = 16
+#: The intent log is cleared this often at most, in seconds.
+_CLEAR_SECONDS = 5.0
 
 
 class ForwardGroup:
@@ -63,17 +63,32 @@ class ForwardGroup:
         self.disks = disks
         self.work = Wakeup()
         self.changed = Wakeup()
-        self.verify_done_bytes = 0
         self._folder = folder
         saved = durable_state.load(folder, settings.name)
         self.core = ForwarderCore(
             settings.name,
+            disks,
+            self._open_intent_log(),
             settings.batch_bytes,
+            settings.window_bytes,
             generation=saved.generation,
             state=ForwardState.FENCED if saved.fenced else ForwardState.IDLE,
         )
         self.vm_writes = VmWrites(self, disks)
         self._link: asyncio.Task[None] | None = None
+        self._cleared_at = 0.0
+
+    def _open_intent_log(self) -> IntentLog:
+        sizes = [volume.size for volume in self.volumes]
+        region_size = self.settings.region_size or region_size_for(max(sizes))
+        log = IntentLog(self._folder, self.name, sizes, region_size)
+        if log.damage is not None:
+            _log.error(
+                "intent log unusable: the next resync compares everything",
+                group=self.name,
+                error=str(log.damage),
+            )
+        return log
 
     @property
     def name(self) -> str:
@@ -81,16 +96,27 @@ class ForwardGroup:
         return self.settings.name
 
     @property
-    def verify_total_bytes(self) -> int:
-        """Bytes that a comparison covers."""
-        return sum(volume.size for volume in self.volumes)
+    def host_durable(self) -> bool:
+        """True where power loss must lose nothing."""
+        return self.settings.durability == "host"
 
     # Replication.
 
     async def start_replication(
-        self, generation: int, address: Address, timeout: float
+        self,
+        generation: int,
+        address: Address,
+        timeout: float,
+        *,
+        discard_secondary: bool = False,
     ) -> None:
         """Opens the stream, and returns when the secondary welcomed it.
+
+        Args:
+            generation: the caller's.
+            address: the secondary's gRPC.
+            timeout: seconds.
+            discard_secondary: it may overwrite what never came from this group.
 
         Raises:
             BlkcoloError: refused here or by the secondary, or not within `timeout`.
@@ -104,7 +130,12 @@ class ForwardGroup:
             self.core.generation = before
             raise
         await self._end_link()
-        hello = Hello(self.name, generation, tuple(self.volumes))
+        hello = Hello(
+            self.name,
+            generation,
+            tuple(self.volumes),
+            discard_secondary=discard_secondary,
+        )
         link = Link(self, address, hello, self.settings.link_timeout_seconds)
         self._link = asyncio.create_task(self._run(link), name=f"link {self.name}")
         deadline = asyncio.get_running_loop().time() + timeout
@@ -125,7 +156,7 @@ class ForwardGroup:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.run())
-                tasks.create_task(self._verify())
+                tasks.create_task(self._resync())
         except* BlkcoloError as errors:
             error = _first(errors)
             self.lose(error)
@@ -144,32 +175,49 @@ class ForwardGroup:
         self.vm_writes.link_lost()
         self.changed.fire()
 
-    async def _verify(self) -> None:
-        """Compares the contents as soon as the stream stands."""
+    async def _resync(self) -> None:
+        """Brings the contents together as soon as the stream stands.
+
+        A VM that writes meanwhile gets at least half of the time.
+        """
         while self.core.state is ForwardState.CONNECTING:
             await self.changed.wait()
-        outbox = self.core.outbox
-        if outbox is None:
-            return
-        self.verify_done_bytes = 0
-        seq = 0
-        try:
-            for message in verify_messages(self.disks, [v.size for v in self.volumes]):
-                seq = outbox.control(message)
-                self.work.fire()
-                await self._until_applied(outbox, seq - _VERIFY_WINDOW)
-                self.verify_done_bytes += sum(e.length for e in message.extents)
-        except OSError as error:
-            raise from_os_error(error, "reading the disk to compare it") from error
-        await self._until_applied(outbox, seq)
-        self.core.verified()
-        self.vm_writes.release_all()
-        _log.info("contents agree", group=self.name, epoch=self.core.epoch)
+        loop = asyncio.get_running_loop()
+        while self.core.state is ForwardState.RESYNCING:
+            began, writes = loop.time(), self.vm_writes.count
+            if not self._resync_step():
+                await self.changed.wait()
+                continue
+            self.work.fire()
+            await asyncio.sleep(0)
+            if self.vm_writes.count != writes:
+                await asyncio.sleep(loop.time() - began)
+        resync = self.core.resync
+        if self.core.state is ForwardState.REPLICATING and resync is not None:
+            self.vm_writes.release_all()
+            _log.info(
+                "contents agree",
+                group=self.name,
+                epoch=self.core.epoch,
+                plan=self.core.plan.name if self.core.plan else None,
+                compared_bytes=resync.total_bytes,
+                resent_bytes=resync.resent_bytes,
+            )
         self.changed.fire()
 
-    async def _until_applied(self, outbox: Outbox, seq: int) -> None:
-        while outbox.applied_seq < seq:
-            await self.changed.wait()
+    def _resync_step(self) -> bool:
+        try:
+            return self.core.resync_step()
+        except OSError as error:
+            raise from_os_error(error, "reading the disk to compare it") from error
+
+    def on_mismatch(self, mismatch: Mismatch) -> None:
+        """Extents differ; see `link.LinkOwner`."""
+        try:
+            self.core.mismatch(mismatch)
+        except OSError as error:
+            raise from_os_error(error, "reading the disk to send it again") from error
+        self.work.fire()
 
     def on_welcome(self, welcome: Welcome) -> Outbox:
         """The secondary took the stream; see `link.LinkOwner`."""
@@ -184,7 +232,7 @@ class ForwardGroup:
         outbox = self.core.outbox
         if outbox is None:
             return
-        outbox.acknowledge(ack.received, ack.applied, ack.durable)
+        outbox.acknowledge(ack)
         self.vm_writes.release(outbox)
         self.changed.fire()
 
@@ -247,6 +295,7 @@ class ForwardGroup:
         finally:
             await self._end_link()
             await self.vm_writes.close()
+            self.core.intent.close()
 
     # Checkpoints.
 
@@ -259,8 +308,24 @@ class ForwardGroup:
     def do_checkpoint(self, epoch: int, generation: int) -> int:
         """Learns of a commit."""
         committed = self.core.do_checkpoint(epoch, generation)
+        now = asyncio.get_running_loop().time()
+        due = (
+            now - self._cleared_at >= _CLEAR_SECONDS and self.core.intent.stale_regions
+        )
+        busy = self.vm_writes.intent_sync.busy
+        if (self.core.intent_is_stale or due) and not busy:
+            self._cleared_at = now
+            self._clear_intent()
         self.changed.fire()
         return committed
+
+    def _clear_intent(self) -> None:
+        """Clears what commits made superfluous; bits that stay cost time only."""
+        try:
+            self.core.clear_intent(durable=self.host_durable)
+        except OSError as error:
+            failure = from_os_error(error, "clearing the intent log")
+            raise failure from error
 
 
 def _first(errors: BaseExceptionGroup[BlkcoloError]) -> BlkcoloError:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import grpc
 
-from blkcolo.errors import DataLoss, Reason, Refused, Unavailable
+from blkcolo.errors import DataLoss, Reason, Unavailable
 from blkcolo.grpc_client import open_channel
 from blkcolo.grpc_errors import to_domain
 from blkcolo.grpc_stream import decode_response, encode_request
@@ -42,6 +42,10 @@ class LinkOwner(Protocol):
 
     def on_ack(self, ack: Ack) -> None:
         """The secondary made progress."""
+        ...
+
+    def on_mismatch(self, mismatch: Mismatch) -> None:
+        """Extents differ: they are to be sent again."""
         ...
 
 
@@ -136,7 +140,7 @@ class Link:
             if isinstance(answer, Ack):
                 self._owner.on_ack(answer)
             elif isinstance(answer, Mismatch):
-                raise self._different(answer)
+                self._owner.on_mismatch(answer)
 
     async def _watch(self, outbox: Outbox) -> None:
         """Ends a link whose secondary stopped answering (the peer that hangs)."""
@@ -149,18 +153,6 @@ class Link:
             elif idle > self._timeout:
                 raise self._silent()
             await asyncio.sleep(max(self._timeout - idle, 0.05) / 4)
-
-    def _different(self, mismatch: Mismatch) -> Refused:
-        first = mismatch.extents[0]
-        name = self._hello.volumes[first.volume].name
-        return Refused(
-            Reason.CONTENTS_DIFFER,
-            f"volume {name}: the two sides differ, first within"
-            f" {first.offset}+{first.length}; make both new or copy one image over the"
-            " other while both services are stopped, then resume replication",
-            name,
-            first.offset,
-        )
 
     def _silent(self) -> Unavailable:
         return Unavailable(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
@@ -23,6 +24,7 @@ _PREFIX = "blkcolo_primary"
 _COUNTERS = {
     "sent_bytes": ("Bytes of write data sent to the secondary.", "sent_bytes"),
     "acked_bytes": ("Bytes of write data that it has applied.", "acked_bytes"),
+    "resent_bytes": ("Bytes sent again by resyncs.", "totals.resent"),
 }
 _GAUGES = {
     "protected": ("1 while every write is forwarded above a checkpoint.", "protected"),
@@ -45,12 +47,12 @@ class ForwardCollector(Collector):
         for name, (text, attribute) in _COUNTERS.items():
             counter = CounterMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
             for group, core in cores.items():
-                counter.add_metric([group], float(getattr(core, attribute)))
+                counter.add_metric([group], float(attrgetter(attribute)(core)))
             yield counter
         for name, (text, attribute) in _GAUGES.items():
             gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
             for group, core in cores.items():
-                gauge.add_metric([group], float(getattr(core, attribute)))
+                gauge.add_metric([group], float(attrgetter(attribute)(core)))
             yield gauge
         yield from _special(cores)
 
@@ -69,13 +71,26 @@ def _special(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:
     state = GaugeMetricFamily(
         f"{_PREFIX}_state", "1 for the state that holds.", labels=["group", "state"]
     )
+    dirty = GaugeMetricFamily(
+        f"{_PREFIX}_dirty_bytes",
+        "Bytes of regions written since the last commit; no sample if unknown.",
+        labels=["group"],
+    )
+    damaged = GaugeMetricFamily(
+        f"{_PREFIX}_intent_log_damaged",
+        "1 where the intent log was unusable at the start: a full resync is due.",
+        labels=["group"],
+    )
     for group, core in cores.items():
+        if core.intent.dirty_bytes is not None:
+            dirty.add_metric([group], core.intent.dirty_bytes)
+        damaged.add_metric([group], float(core.intent.damage is not None))
         lost.add_metric([group], core.totals.unreplicated)
         if core.committed is not None:
             committed.add_metric([group], core.committed)
         for each in ForwardState:
             state.add_metric([group, each.name.lower()], float(core.state is each))
-    yield from (lost, committed, state)
+    yield from (lost, committed, dirty, damaged, state)
 
 
 def registry(groups: Mapping[str, ForwardGroup]) -> CollectorRegistry:

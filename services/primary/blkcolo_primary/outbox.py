@@ -18,7 +18,7 @@ import google_crc32c
 from blkcolo.stream import Barrier, Batch, RecordKind, extend_digest
 
 if TYPE_CHECKING:
-    from blkcolo.stream import Flush, Request, Verify
+    from blkcolo.stream import Ack, Flush, Request, Verify
 
 #: What a message or record counts in the window besides its data, in bytes.
 RECORD_BYTES = 32
@@ -44,6 +44,7 @@ class Outbox:
         unapplied_data_bytes: data bytes recorded and not applied.
         unapplied_covered_bytes: the same, with the lengths of zeros and trims.
         last_seq: the seq of the newest write's message.
+        buffer_full: the secondary's Disk Buffer is at its limit.
     """
 
     def __init__(self, epoch: int, batch_bytes: int) -> None:
@@ -58,6 +59,7 @@ class Outbox:
         self.in_flight_bytes = self.unapplied_data_bytes = 0
         self.unapplied_covered_bytes = 0
         self.applied_seq = self.received_seq = self.durable_seq = 1
+        self.buffer_full = False
         self._batch_bytes = batch_bytes
         self._next_seq = 2
         self._queue: deque[tuple[int, Request]] = deque()
@@ -168,11 +170,12 @@ class Outbox:
             self.sent_bytes += len(message.payload)
         return seq, message
 
-    def acknowledge(self, received: int, applied: int, durable: int) -> None:
+    def acknowledge(self, ack: Ack) -> None:
         """Takes in the secondary's progress; older answers change nothing."""
-        self.received_seq = max(self.received_seq, received)
-        self.durable_seq = max(self.durable_seq, durable)
-        self.applied_seq = max(self.applied_seq, applied)
+        self.buffer_full = ack.buffer_full
+        self.received_seq = max(self.received_seq, ack.received)
+        self.durable_seq = max(self.durable_seq, ack.durable)
+        self.applied_seq = max(self.applied_seq, ack.applied)
         while self._unapplied and self._unapplied[0].seq <= self.applied_seq:
             done = self._unapplied.popleft()
             self.applied_bytes += done.data_bytes

@@ -19,6 +19,7 @@ from blkcolo_primary.metrics import registry
 from blkcolo_primary.servicer import PrimaryServicer
 
 if TYPE_CHECKING:
+    from blkcolo.nbd.export import Export
     from blkcolo_primary.settings import GroupSettings, PrimarySettings
 
 _SERVICE_NAME = "blkcolo.v1.PrimaryService"
@@ -36,7 +37,7 @@ class PrimaryService:
         self._settings = settings
         self._disks: list[PosixFile] = []
         self._groups: dict[str, ForwardGroup] = {}
-        self._exports: dict[str, DiskExport] = {}
+        self._exports: dict[str, Export] = {}
         self._nbd = NbdServer(
             self._exports,
             handshake_timeout=settings.nbd.handshake_timeout_seconds,

@@ -52,7 +52,12 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
             address = Address.parse(request.secondary_address)
         except ValueError as error:
             raise Invalid(Reason.INVALID, f"secondary_address: {error}") from error
-        await group.start_replication(request.generation, address, _time_left(context))
+        await group.start_replication(
+            request.generation,
+            address,
+            _time_left(context),
+            discard_secondary=request.discard_secondary,
+        )
         return pb.StartReplicationResponse(
             state=state_message(group.core.state), epoch=group.core.epoch
         )

@@ -39,8 +39,20 @@ class GroupSettings(Section):
     """When the window is full: let the VM wait, or go on unprotected."""
     on_disconnect: Literal["continue", "freeze"] = "continue"
     """When the link is lost: let the VM write on unprotected, or let it wait."""
+    durability: Literal["process", "host"] = "process"
+    """What the intent log survives: the death of the service, or power loss, too."""
+    region_size: ByteSize | None = Field(None, ge=4096)
+    """What a bit of the intent log stands for, a power of two; by default 64 KiB, and
+    more where a volume is larger than 64 GiB. Smaller resends less after a cut link."""
     link_timeout_seconds: float = Field(8.0, gt=0)
     """A secondary that makes no progress for this long counts as lost."""
+
+    @field_validator("region_size")
+    @classmethod
+    def _power_of_two(cls, size: int | None) -> int | None:
+        if size is not None and size & (size - 1):
+            raise ValueError(f"{size} is no power of two; give 64K, 128K, ...")
+        return size
 
 
 class PrimarySettings(ServiceSettings):

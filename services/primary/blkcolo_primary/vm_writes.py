@@ -13,9 +13,10 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import DataLoss, Reason, from_os_error
+from blkcolo.errors import BlkcoloError, DataLoss, Reason, from_os_error
 from blkcolo.stream import Flush
 from blkcolo_primary.forward_state import ForwardState
+from blkcolo_primary.intent_sync import IntentSync
 from blkcolo_primary.pending_replies import PendingReplies
 
 if TYPE_CHECKING:
@@ -41,40 +42,62 @@ class VmWrites:
         self._writes = PendingReplies()
         self._durable = PendingReplies()
         self._gate: asyncio.Future[None] | None = None
+        #: Writes and zeroes since the service started.
+        self.count = 0
+        self.intent_sync = IntentSync(group, self._slow)
         self._flushes: set[asyncio.Task[None]] = set()
 
     @property
     def _policy(self) -> GroupSettings:
         return self._group.settings
 
-    def writable_now(self) -> asyncio.Future[None] | None:
-        """None if a write may come; see `nbd.export.Export`."""
-        if not self._held_up():
-            return None
-        if self._gate is None:
-            self._gate = asyncio.get_running_loop().create_future()
-        return self._gate
+    @property
+    def throttled(self) -> bool:
+        """True while VM writes wait for the secondary."""
+        return self._gate is not None
+
+    def admit(
+        self, volume: int, offset: int, length: int
+    ) -> asyncio.Future[None] | None:
+        """None if the write may come; see `nbd.export.Export`."""
+        if self._held_up():
+            if self._gate is None:
+                self._gate = asyncio.get_running_loop().create_future()
+            return self._gate
+        if self._group.host_durable:
+            return self.intent_sync.wait_for(volume, offset, length)
+        return None
 
     def _held_up(self) -> bool:
-        if self._group.core.state is ForwardState.LOST:
-            return self._policy.on_disconnect == "freeze"
-        if self._group.core.in_flight_bytes < self._policy.window_bytes:
+        core = self._group.core
+        if self._policy.on_disconnect == "freeze" and core.cut_off:
+            return True
+        congestion = self._congestion()
+        if congestion is None:
             return False
         if self._policy.on_congestion == "detach":
-            self._detach()
+            self._group.lose(congestion)
             return False
         return True
 
-    def _detach(self) -> None:
-        """The window is full: go on unprotected rather than wait."""
-        self._group.lose(
-            DataLoss(
+    def _congestion(self) -> BlkcoloError | None:
+        """Why a write would have to wait for the secondary, if it would."""
+        core, name = self._group.core, self._group.name
+        if core.in_flight_bytes >= self._policy.window_bytes:
+            return DataLoss(
                 Reason.CONGESTION,
-                f"group {self._group.name}: {self._policy.window_bytes} bytes were in"
-                " flight and on_congestion is detach; resume replication when the"
-                " link is faster, or choose throttle",
+                f"group {name}: {self._policy.window_bytes} bytes were in flight and"
+                " on_congestion is detach; it is resynced when the link is faster;"
+                " to hold the VM up instead choose throttle",
             )
-        )
+        if core.buffer_full:
+            return DataLoss(
+                Reason.BUFFER_FULL,
+                f"group {name}: the secondary's Disk Buffer is at its limit and"
+                " on_congestion is detach; raise buffer_limit_bytes, checkpoint more"
+                " often, or choose throttle",
+            )
+        return None
 
     def _open_gate(self) -> None:
         gate = self._gate
@@ -88,6 +111,7 @@ class VmWrites:
     ) -> asyncio.Future[None] | None:
         """Writes locally and into the stream; raises OSError."""
         self._check_writable()
+        self._intend(volume, offset, len(data))
         try:
             self._disks[volume].write(offset, data)
         except OSError:
@@ -109,6 +133,7 @@ class VmWrites:
     ) -> asyncio.Future[None] | None:
         """Zeroes locally by `work` and in the stream; raises OSError."""
         self._check_writable()
+        self._intend(volume, offset, length)
         try:
             work()
         except OSError as error:
@@ -117,6 +142,13 @@ class VmWrites:
             raise
         seq = self._group.core.zeroed(volume, offset, length, trim=trim)
         return self._answer(volume, seq, fua=fua)
+
+    def _intend(self, volume: int, offset: int, length: int) -> None:
+        """Marks the write's regions; raises OSError, and nothing was written."""
+        self.count += 1
+        self._group.core.intend(volume, offset, length)
+        if self._group.host_durable:
+            self.intent_sync.check(volume, offset, length)
 
     def _check_writable(self) -> None:
         if self._group.core.state is ForwardState.FENCED:

@@ -5,8 +5,12 @@ disk, the old content of its blocks that this epoch has not saved yet is appende
 the epoch's undo layer. Then it goes to the disk. A Secondary VM's write goes to the
 overlay, never to the disk, and wins over everything below.
 
+Layers up to the base belong to kept checkpoints: the view of an older checkpoint k is
+that of the base, made of the layers above k instead.
+
 Invariants, at every instant after the first commit:
-  I1  view == C(committed), plus the overlay;
+  I1  view == C(base), plus the overlay; the base is the committed epoch, or the older
+      one that a failover was asked to lead to;
   -   a block is in layer e exactly if epoch e overwrote it (or is about to);
   -   what a layer holds is never overwritten.
 
@@ -16,22 +20,23 @@ Crash cases (the process dies; the page cache survives):
   after the commit record            layers <= committed are removed at the next start
   before the commit record           the commit never happened
 
+With `host` power loss is survived, too: what was saved is durable before the disk is
+written (`Sync`), the disk before the commit record. What power loss leaves of the
+disk's unsynced writes is covered by the layers.
+
 Everything here runs on one thread and is done when it returns: a reader sees the
 state before or after a step, never between.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pyroaring import BitMap
-
-from blkcolo.errors import from_os_error
 from blkcolo.extents import BLOCK_SIZE, Blocks, covering
 from blkcolo.stream import Batch, RecordKind
 from blkcolo_secondary import view
 from blkcolo_secondary.buffer_files import BufferFiles
+from blkcolo_secondary.save_and_write import SaveAndWrite, Sync, translated
 from blkcolo_secondary.view import Source
 
 if TYPE_CHECKING:
@@ -40,12 +45,10 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import VolumeId
     from blkcolo_secondary.overlay import Overlay
-    from blkcolo_secondary.undo_layer import SaveRun, UndoLayer
+    from blkcolo_secondary.undo_layer import UndoLayer
 
 #: One step of a long zero or trim, in bytes.
 STEP = 8 << 20
-#: Old content gathered before it is appended, in bytes.
-_SAVE_BYTES = 1 << 20
 
 
 class DiskBuffer:
@@ -56,10 +59,12 @@ class DiskBuffer:
         volumes: Sequence[VolumeId],
         disks: Sequence[BlockFile],
         folder: Folder,
-        committed: int | None,
+        base: int | None,
         *,
+        oldest_kept: int | None = None,
         undone: bool = False,
         settled: bool = False,
+        host: bool = False,
     ) -> None:
         """Reads back what an earlier run left.
 
@@ -67,30 +72,61 @@ class DiskBuffer:
             volumes: the group's volumes.
             disks: their disks, in the same order.
             folder: where layers and overlays live.
-            committed: the committed epoch; None where there is nothing to protect.
-            undone: the disk is at C(committed) already: what is left of the layers
+            base: the epoch that the view shows; None where nothing is protected.
+            oldest_kept: the oldest checkpoint that is kept; by default the base.
+            undone: the disk is at C(base) already: what is left of the layers above
                 is stale, and writes go to the disk.
             settled: the overlays are on the disk, too, or were given up.
+            host: power loss is to be survived.
 
         Raises:
             DataLoss: a layer's or overlay's log is damaged.
         """
         self.volumes = volumes
         self.disks = disks
-        self._files = BufferFiles(folder, volumes)
-        self._committed = committed
+        self.host = host
+        self._files = BufferFiles(folder, volumes, host=host)
+        self.base = base
+        oldest = base if oldest_kept is None else oldest_kept
         #: True from the moment of a failover at which the layers are undone.
         self.direct = undone
-        self._saves_from: int | None = None if committed is None else committed + 1
-        self.layers = self._files.load_layers(None if undone else committed)
-        self.overlays = self._files.load_overlays(committed, stale=settled)
+        self._saves_from: int | None = None if base is None else base + 1
+        self.layers = self._files.load_layers(
+            lambda epoch: (
+                base is not None
+                and oldest is not None
+                and oldest < epoch
+                and (not undone or epoch <= base)
+            )
+        )
+        self.overlays = self._files.load_overlays(base, stale=settled)
 
     # What it holds.
 
     @property
     def buffer_bytes(self) -> int:
-        """Bytes in undo layers."""
-        return sum(layer.bytes_held for layer in self.layers.values())
+        """Undo bytes above the base."""
+        return self.undo_bytes(-1 if self.base is None else self.base, None)
+
+    @property
+    def history_bytes(self) -> int:
+        """Undo bytes of kept checkpoints."""
+        return 0 if self.base is None else self.undo_bytes(-1, self.base)
+
+    def undo_bytes(self, above: int, up_to: int | None) -> int:
+        """Bytes in the layers of epochs in (above, up_to]."""
+        return sum(
+            layer.bytes_held
+            for epoch, layer in self.layers.items()
+            if above < epoch and (up_to is None or epoch <= up_to)
+        )
+
+    def is_blank(self) -> bool:
+        """True if nothing was ever written to the disks; raises OSError."""
+        return all(
+            next(iter(disk.data_extents(0, volume.size)), None) is None
+            for disk, volume in zip(self.disks, self.volumes, strict=True)
+        )
 
     @property
     def overlay_bytes(self) -> int:
@@ -109,14 +145,17 @@ class DiskBuffer:
         if self._saves_from is None:
             self._saves_from = epoch + 1
 
-    def apply(self, batch: Batch) -> Iterator[None]:
+    def apply(self, batch: Batch) -> Iterator[Sync | None]:
         """Saves and writes a batch, in steps; each step leaves a correct view.
+
+        A `Sync` is to be carried out before the next step.
 
         Raises:
             Exhausted: no space; nothing is lost, the rest was not applied.
             DataLoss: reading or writing failed, likewise.
         """
-        step = _Step(self, self._layer_for(batch.epoch))
+        yield from self._create_layer(batch.epoch)
+        step = SaveAndWrite(self.disks, self.volumes, self._layer(batch.epoch))
         payload = memoryview(batch.payload)
         position = 0
         columns = zip(
@@ -126,43 +165,55 @@ class DiskBuffer:
             if kind == RecordKind.DATA:
                 data = payload[position : position + length]
                 position += length
+                if not step.takes(volume, offset, length):
+                    yield from self._run(step)
                 step.add_data(volume, offset, data)
                 continue
             for start in range(offset, offset + length, STEP):
                 part = min(STEP, offset + length - start)
+                yield from self._run(step)  # keeps the order of data and zeros
                 step.add_zero(volume, start, part, may_trim=kind == RecordKind.TRIM)
-                step.run()
-                yield
-        step.run()
-        yield
+                yield from self._run(step)
+        yield from self._run(step)
 
-    def _layer_for(self, epoch: int) -> UndoLayer | None:
-        if self._saves_from is None or epoch < self._saves_from:
-            return None
-        if epoch not in self.layers:
-            with _translated("creating an undo layer", "", 0):
+    def _run(self, step: SaveAndWrite) -> Iterator[Sync | None]:
+        """Saves, then writes. Saving happens before overwriting, always."""
+        layer = step.save()
+        if layer is not None and self.host:
+            yield Sync(layer.sync)
+        step.write()
+        yield None
+
+    def _create_layer(self, epoch: int) -> Iterator[Sync]:
+        if self._layer(epoch) is None and self._saves(epoch):
+            with translated("creating an undo layer", "", 0):
                 self.layers[epoch] = self._files.new_layer(epoch)
-        return self.layers[epoch]
+            if self.host:
+                yield Sync(self._files.sync_names)
 
-    def commit(self, epoch: int, record: Callable[[], object]) -> int:
+    def _saves(self, epoch: int) -> bool:
+        return self._saves_from is not None and epoch >= self._saves_from
+
+    def _layer(self, epoch: int) -> UndoLayer | None:
+        return self.layers.get(epoch) if self._saves(epoch) else None
+
+    def commit(self, epoch: int, oldest_kept: int) -> int:
         """Makes C(epoch) the view; returns how many bytes left the buffer.
 
         Args:
-            epoch: a prepared epoch above the committed one.
-            record: writes the commit record; when it raises nothing happened.
+            epoch: a prepared epoch above the base; the commit record is written.
+            oldest_kept: the oldest checkpoint that stays available.
         """
-        record()
-        self._committed = epoch
-        self._saves_from = epoch + 1
         before = self.buffer_bytes + self.overlay_bytes
-        for old in [e for e in self.layers if e <= epoch]:
-            self._files.discard_layer(old, self.layers.pop(old))
+        self.base = epoch
+        self._saves_from = epoch + 1
+        self.drop_layers(lambda e: e <= oldest_kept)
         self.drop_overlays()
         return before - self.buffer_bytes
 
-    def drop_layers(self) -> None:
-        """Forgets all undo: the disk is what counts now."""
-        for epoch in list(self.layers):
+    def drop_layers(self, unwanted: Callable[[int], bool]) -> None:
+        """Forgets the layers of unwanted epochs."""
+        for epoch in [e for e in self.layers if unwanted(e)]:
             self._files.discard_layer(epoch, self.layers.pop(epoch))
 
     def drop_overlays(self) -> None:
@@ -171,14 +222,20 @@ class DiskBuffer:
             if overlay is not None:
                 self._files.discard_overlay(index, overlay)
                 self.overlays[index] = None
-        self._files.overlay_serial = self._committed
+        self._files.overlay_serial = self.base
 
     def forget_base(self) -> None:
-        """Gives up the checkpoint: nothing is saved until the next one."""
-        self.drop_layers()
-        self._committed = None
+        """Gives up every checkpoint: nothing is saved until the next one."""
+        self.drop_layers(lambda _: True)
+        self.base = None
         self._saves_from = None
         self.drop_overlays()
+
+    def lead_to(self, base: int) -> None:
+        """Makes an older checkpoint the view; the overlay is given up."""
+        if base != self.base:
+            self.base = base
+            self.drop_overlays()
 
     def sweep(self) -> None:
         """Removes the files of dropped layers; slow, and may run on any thread."""
@@ -186,21 +243,34 @@ class DiskBuffer:
 
     # The reader's side.
 
-    def _above(self) -> list[UndoLayer]:
-        """The layers of the view, oldest first; none before the first commit."""
-        if self._committed is None:
+    def _above(self, epoch: int | None) -> list[UndoLayer]:
+        """The layers above an epoch, oldest first; none before the first commit."""
+        if epoch is None:
             return []
-        return [self.layers[epoch] for epoch in sorted(self.layers)]
+        return [self.layers[e] for e in sorted(self.layers) if e > epoch]
 
-    def segments(self, volume: int, offset: int, length: int) -> list[view.Segment]:
-        """Where the view's bytes lie; see `view`."""
+    def segments(
+        self, volume: int, offset: int, length: int, at: int | None = None
+    ) -> list[view.Segment]:
+        """Where the view's bytes lie; see `view`.
+
+        Args:
+            volume: the volume's index.
+            offset: first byte.
+            length: number of bytes.
+            at: a kept checkpoint; by default the base, with the overlay.
+        """
+        if at is not None:
+            return view.plan(volume, offset, length, None, self._above(at))
         overlay = self.overlays[volume]
-        return view.plan(volume, offset, length, overlay, self._above())
+        return view.plan(volume, offset, length, overlay, self._above(self.base))
 
-    def read_into(self, volume: int, offset: int, target: memoryview) -> None:
+    def read_into(
+        self, volume: int, offset: int, target: memoryview, at: int | None = None
+    ) -> None:
         """Fills `target` with the view's bytes; raises OSError."""
         size, length = self.volumes[volume].size, len(target)
-        for segment in self.segments(volume, offset, length):
+        for segment in self.segments(volume, offset, length, at):
             start, end = view.part(segment, offset, length, size)
             part = target[start - offset : end - offset]
             self._read_segment(volume, segment, start, part)
@@ -259,12 +329,16 @@ class DiskBuffer:
                 content = bytearray(extent.length)
                 overlay.read_into(extent.offset, memoryview(content))
                 disk.write(extent.offset, content)
+            if self.host:
+                disk.sync()
             overlay.forget(run)
 
     def _overlay_for(self, volume: int) -> Overlay:
         overlay = self.overlays[volume]
         if overlay is None:
             overlay = self.overlays[volume] = self._files.new_overlay(volume)
+            if self.host:
+                self._files.sync_names()
         return overlay
 
     def _fill_edges(self, volume: int, offset: int, length: int) -> None:
@@ -281,10 +355,14 @@ class DiskBuffer:
             self.read_into(volume, extent.offset, memoryview(content))
             overlay.write(extent.offset, content)
 
-    def sync(self) -> None:
-        """Makes disks and overlays durable; raises OSError."""
+    def sync_disks(self) -> None:
+        """Makes the disks durable; any thread; raises OSError."""
         for disk in self.disks:
             disk.sync()
+
+    def sync(self) -> None:
+        """Makes disks and overlays durable; any thread; raises OSError."""
+        self.sync_disks()
         for overlay in self.overlays:
             if overlay is not None:
                 overlay.sync()
@@ -297,69 +375,3 @@ class DiskBuffer:
         for overlay in self.overlays:
             if overlay is not None:
                 overlay.close()
-
-
-@contextmanager
-def _translated(what: str, volume: str, offset: int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise from_os_error(error, what, volume, offset) from error
-
-
-class _Step:
-    """Writes gathered so that their old content is saved by one append."""
-
-    def __init__(self, buffer: DiskBuffer, layer: UndoLayer | None) -> None:
-        self._buffer = buffer
-        self._layer = layer
-        self._wanted: list[SaveRun] = []
-        self._claimed = [BitMap() for _ in buffer.volumes]
-        self._bytes = 0
-        self._writes: list[tuple[int, int, memoryview]] = []
-        self._zeros: list[tuple[int, int, int, bool]] = []
-
-    def add_data(self, volume: int, offset: int, data: memoryview) -> None:
-        self._claim(volume, offset, len(data))
-        self._writes.append((volume, offset, data))
-        if self._bytes >= _SAVE_BYTES:
-            self.run()
-
-    def add_zero(
-        self, volume: int, offset: int, length: int, *, may_trim: bool
-    ) -> None:
-        self.run()  # keeps the order of data and zeros
-        self._claim(volume, offset, length)
-        self._zeros.append((volume, offset, length, may_trim))
-
-    def _claim(self, volume: int, offset: int, length: int) -> None:
-        """Notes the blocks to save; a block claimed twice is saved first."""
-        if self._layer is None:
-            return
-        blocks = covering(offset, length)
-        if self._claimed[volume].range_cardinality(*blocks):
-            self.run()
-        for gap in self._layer.missing(volume, blocks):
-            self._wanted.append((volume, gap))
-            self._claimed[volume].add_range(*gap)
-            self._bytes += (gap.end - gap.first) * BLOCK_SIZE
-
-    def run(self) -> None:
-        """Saves, then writes. Saving happens before overwriting, always."""
-        disks, volumes = self._buffer.disks, self._buffer.volumes
-        if self._wanted and self._layer is not None:
-            volume, blocks = self._wanted[0]
-            name, offset = volumes[volume].name, blocks.first * BLOCK_SIZE
-            with _translated("saving old content", name, offset):
-                self._layer.save(disks, self._wanted)
-            self._wanted = []
-            self._claimed = [BitMap() for _ in volumes]
-            self._bytes = 0
-        for volume, offset, data in self._writes:
-            with _translated("writing the disk", volumes[volume].name, offset):
-                disks[volume].write(offset, data)
-        for volume, offset, length, may_trim in self._zeros:
-            with _translated("writing the disk", volumes[volume].name, offset):
-                disks[volume].zero(offset, length, may_trim=may_trim)
-        self._writes = []
-        self._zeros = []

@@ -22,14 +22,15 @@ _SETTLE_BLOCKS = (1 << 20) // BLOCK_SIZE
 
 
 def roll_back(buffer: DiskBuffer) -> Iterator[int]:
-    """Undoes every layer on the disk; yields the bytes written by each step.
+    """Undoes the layers above the base; yields the bytes written by each step.
 
     The layers stay: the caller drops them when it has recorded the end.
 
     Raises:
         OSError: reading a layer or writing the disk failed; calling again repeats.
     """
-    for epoch in sorted(buffer.layers, reverse=True):
+    base = -1 if buffer.base is None else buffer.base
+    for epoch in sorted((e for e in buffer.layers if e > base), reverse=True):
         layer = buffer.layers[epoch]
         for volume, extent, run in layer.contents():
             disk = buffer.disks[volume]

@@ -7,7 +7,6 @@ awaits: so a reader of the view never sees half a step. A step is at most a few 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -21,9 +20,11 @@ from blkcolo.errors import (
     Unavailable,
     from_os_error,
 )
-from blkcolo.stream import Batch, Flush, StreamFailure
+from blkcolo.stream import Flush, StreamFailure
 from blkcolo.wakeup import Wakeup
+from blkcolo_secondary.inbox import Inbox
 from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_secondary.save_and_write import Sync
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from blkcolo_secondary.replica import Committed, Prepared, Replica, StopMode
 
 _log = structlog.get_logger(__name__)
-
-#: What a message without data counts in the queue, in bytes.
-_MESSAGE_BYTES = 256
 
 
 class ReplicaGroup:
@@ -62,12 +60,15 @@ class ReplicaGroup:
         self.changed = Wakeup()
         self.received_bytes = 0
         self.flushed_bytes = 0
+        self.flush_total_bytes = 0
+        self._flush_done_bytes = 0
         self._queue_bytes = queue_bytes
         self._clock = clock
         self._slow = ThreadPoolExecutor(1, f"slow-{replica.group}")
-        self._inbox: _Inbox | None = None
+        self._inbox: Inbox | None = None
         self._flush: asyncio.Task[None] | None = None
         self._sweep: asyncio.Future[None] | None = None
+        self._commits: set[asyncio.Task[Committed]] = set()
 
     def start(self) -> None:
         """Goes on with a flush that an earlier run did not finish."""
@@ -79,6 +80,8 @@ class ReplicaGroup:
         if self._flush is not None:
             self._flush.cancel()
             await asyncio.wait([self._flush])
+        if self._commits:
+            await asyncio.wait(self._commits)
         await self.run_slow(self.replica.buffer.sweep)
         self._slow.shutdown()
         self.replica.close()
@@ -105,7 +108,7 @@ class ReplicaGroup:
         log.info("stream started", epoch=welcome.epoch, committed=welcome.committed)
         self.changed.fire()
         self._interrupt_stream()
-        inbox = self._inbox = _Inbox(self._queue_bytes)
+        inbox = self._inbox = Inbox(self._queue_bytes)
         reader = asyncio.create_task(
             self._read(stream, requests, inbox), name=f"read {hello.group}"
         )
@@ -130,7 +133,7 @@ class ReplicaGroup:
         self,
         stream: Receiver,
         requests: AsyncIterator[tuple[int, Request]],
-        inbox: _Inbox,
+        inbox: Inbox,
     ) -> None:
         """Takes messages into memory as long as there is room for them."""
         failure: BlkcoloError | None = None
@@ -146,19 +149,28 @@ class ReplicaGroup:
             inbox.close(failure)
 
     async def _apply_all(
-        self, stream: Receiver, inbox: _Inbox
+        self, stream: Receiver, inbox: Inbox
     ) -> AsyncIterator[Response]:
         while taken := await inbox.take():
             seq, message = taken
             for answer in self.replica.apply(stream, seq, message):
-                if answer is not None:
+                if isinstance(answer, Sync):
+                    await self._carry_out(answer)
+                elif answer is not None:
                     yield answer
-                await asyncio.sleep(0)
+                else:
+                    await asyncio.sleep(0)
             if isinstance(message, Flush):
                 await self._make_durable(stream, seq)
             inbox.done(message)
             self.changed.fire()
             yield self.replica.ack(stream)
+
+    async def _carry_out(self, sync: Sync) -> None:
+        try:
+            await self.run_slow(sync.run)
+        except OSError as error:
+            raise from_os_error(error, "making the Disk Buffer durable") from error
 
     async def _make_durable(self, stream: Receiver, seq: int) -> None:
         try:
@@ -205,11 +217,28 @@ class ReplicaGroup:
             epoch=epoch,
         )
 
-    def commit(self, epoch: int, generation: int) -> Committed:
-        """Commits a prepared epoch; see `Replica.do_checkpoint`."""
+    async def commit(self, epoch: int, generation: int) -> Committed:
+        """Commits a prepared epoch; see `Replica.do_checkpoint`.
+
+        Forwarded writes are applied, and the next epoch may be prepared, while the
+        disks are synced. A caller that leaves does not cut it short.
+        """
+        work = asyncio.create_task(
+            self._commit(epoch, generation), name=f"commit {self.replica.group}"
+        )
+        self._commits.add(work)
+        work.add_done_callback(self._commits.discard)
+        return await asyncio.shield(work)
+
+    async def _commit(self, epoch: int, generation: int) -> Committed:
+        host = self.replica.options.host_durable
+        if host and self.replica.check_commit(epoch, generation):
+            await self._carry_out(Sync(self.replica.buffer.sync_disks))
         committed = self.replica.do_checkpoint(epoch, generation, self._clock())
-        self._sweep_soon()
         self.changed.fire()
+        if host:
+            await self._carry_out(Sync(self.replica.journal.sync))
+        self._sweep_soon()
         return committed
 
     def _sweep_soon(self) -> None:
@@ -219,20 +248,26 @@ class ReplicaGroup:
 
     # The end.
 
-    async def stop(self, mode: StopMode, generation: int) -> None:
-        """Ends replication, and returns when the disk is what was asked for.
+    async def stop(
+        self, mode: StopMode, generation: int, epoch: int | None = None
+    ) -> None:
+        """Ends replication.
 
-        Cancelled (its caller's deadline), the flush goes on; called again it joins.
+        A failover returns at once: the export is writable, and the flush goes on in
+        the background. The others return when the disk is what was asked for;
+        cancelled (its caller's deadline), the flush goes on; called again it joins.
 
         Raises:
             BlkcoloError: refused, or the flush failed; the latter goes on when
                 called again.
         """
-        self.replica.stop(mode, generation)
+        self.replica.stop(mode, generation, epoch)
         self._interrupt_stream()
         self.changed.fire()
         if self.replica.flushing and (self._flush is None or self._flush.done()):
             self._start_flush()
+        if self.writable:
+            return
         if self._flush is not None:
             await asyncio.shield(self._flush)
         if self.replica.flushing:
@@ -243,6 +278,9 @@ class ReplicaGroup:
 
     def _start_flush(self) -> None:
         self.replica.failure = None
+        buffer = self.replica.buffer
+        self.flush_total_bytes = buffer.buffer_bytes + buffer.overlay_bytes
+        self._flush_done_bytes = 0
         self._flush = asyncio.create_task(
             self._run_flush(), name=f"flush {self.replica.group}"
         )
@@ -252,8 +290,12 @@ class ReplicaGroup:
         log = _log.bind(group=self.replica.group, generation=self.replica.generation)
         log.info("flush started", buffer_bytes=self.replica.buffer.buffer_bytes)
         try:
-            for moved in self.replica.flush_steps():
-                self.flushed_bytes += moved
+            for step in self.replica.flush_steps():
+                if isinstance(step, Sync):
+                    await self._carry_out(step)
+                    continue
+                self.flushed_bytes += step
+                self._flush_done_bytes += step
                 await asyncio.sleep(0)
         except OSError as error:
             self.replica.failure = from_os_error(error, "flushing the Disk Buffer")
@@ -270,7 +312,7 @@ class ReplicaGroup:
         """Upper bound of the bytes that a flush still has to move."""
         if not self.replica.flushing:
             return 0
-        return self.replica.buffer.buffer_bytes + self.replica.buffer.overlay_bytes
+        return max(0, self.flush_total_bytes - self._flush_done_bytes)
 
     @property
     def writable(self) -> bool:
@@ -279,58 +321,3 @@ class ReplicaGroup:
             return True
         ended = (ReplicaState.STOPPED, ReplicaState.ROLLING_BACK)
         return self.secondary_vm and self.replica.state not in ended
-
-
-class _Inbox:
-    """Messages that are received and not applied, bounded in bytes."""
-
-    def __init__(self, bound: int) -> None:
-        self._bound = bound
-        self._bytes = 0
-        self._messages: deque[tuple[int, Request]] = deque()
-        self._closed = False
-        self._interrupted = False
-        self._error: BlkcoloError | None = None
-        self._changed = Wakeup()
-
-    def put(self, seq: int, message: Request) -> int:
-        size = _size(message)
-        self._messages.append((seq, message))
-        self._bytes += size
-        self._changed.fire()
-        return size
-
-    async def room(self) -> None:
-        while self._bytes >= self._bound:
-            await self._changed.wait()
-
-    def close(self, error: BlkcoloError | None) -> None:
-        self._closed, self._error = True, error
-        self._changed.fire()
-
-    async def take(self) -> tuple[int, Request] | None:
-        """The next message; None at the stream's end or when it was replaced."""
-        while not self._interrupted:
-            if self._messages:
-                return self._messages.popleft()
-            if self._error is not None:
-                raise self._error
-            if self._closed:
-                return None
-            await self._changed.wait()
-        return None
-
-    def interrupt(self) -> None:
-        """Nothing more is to be taken."""
-        self._interrupted = True
-        self._changed.fire()
-
-    def done(self, message: Request) -> None:
-        self._bytes -= _size(message)
-        self._changed.fire()
-
-
-def _size(message: Request) -> int:
-    if isinstance(message, Batch):
-        return len(message.payload) + 32 * len(message.kinds)
-    return _MESSAGE_BYTES

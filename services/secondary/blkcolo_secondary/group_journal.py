@@ -11,10 +11,10 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from blkcolo import records
 from blkcolo.errors import from_os_error
+from blkcolo.records import RecordLog
 
 if TYPE_CHECKING:
     from blkcolo.files import Folder
@@ -42,6 +42,13 @@ class Phase(enum.StrEnum):
     FAILED_OVER = "failed over"
 
 
+class Checkpoint(NamedTuple):
+    """A committed epoch, and when it was committed, in seconds since 1970."""
+
+    epoch: int
+    committed_at: float
+
+
 @dataclass(frozen=True)
 class DurableState:
     """A group's durable state.
@@ -50,33 +57,52 @@ class DurableState:
         generation: the newest known one.
         phase: see Phase.
         committed: the last committed epoch; never goes back.
-        committed_at: when, in seconds since 1970.
-        has_base: the disk and the layers lead to C(committed).
+        has_base: the disk and the layers lead to C(base).
+        base: the epoch that the view shows: the committed one, or an older one
+            that a failover was asked to lead to.
+        history: the checkpoints that are kept, oldest first; the last one is the
+            committed one.
         epoch: the newest epoch that a stream started or a stop ended.
+        replica_id: names this copy, from its first checkpoint on.
+        is_replica: the disk holds what this group's primary wrote, and may be
+            overwritten by it.
     """
 
     generation: int = 0
     phase: Phase = Phase.ACTIVE
     committed: int | None = None
-    committed_at: float = 0.0
     has_base: bool = False
+    base: int | None = None
+    history: tuple[Checkpoint, ...] = ()
     epoch: int = 0
+    replica_id: str = ""
+    is_replica: bool = False
+
+    @property
+    def committed_at(self) -> float:
+        """When the last checkpoint was committed; 0 before the first."""
+        return self.history[-1].committed_at if self.history else 0.0
 
 
 class GroupJournal:
     """The journal file and the state that it stands for."""
 
-    def __init__(self, folder: Folder) -> None:
-        """Reads the journal back; damage raises DataLoss."""
+    def __init__(self, folder: Folder, *, host: bool = False) -> None:
+        """Reads the journal back; damage raises DataLoss.
+
+        Args:
+            folder: where it lives.
+            host: every record is durable when `update` returns, but for commits,
+                which `sync` makes so.
+        """
         self._folder = folder
+        self._host = host
         self.state = DurableState()
-        self._file = folder.open(NAME)
-        self._end = 0
-        for record in records.scan(self._file, NAME):
-            self.state = _decode(
-                records.read(self._file, record.position, record.payload_length)
-            )
-            self._end = record.end
+        self._log = RecordLog(folder.open(NAME), NAME, host=host)
+        for record in self._log.load():
+            self.state = _decode(self._log.payload(record))
+        if host:
+            folder.sync()
 
     def update(self, **changes: object) -> DurableState:
         """Appends the state with `changes`; it holds when this returns.
@@ -84,43 +110,64 @@ class GroupJournal:
         Raises:
             BlkcoloError: the file could not be written; nothing changed.
         """
-        state = replace(self.state, **changes)  # type: ignore[arg-type] # by name
+        state = self._write(replace(self.state, **changes))  # type: ignore[arg-type] # by name
+        if self._host:
+            self.sync()
+        return state
+
+    def commit(self, **changes: object) -> DurableState:
+        """As `update`, but only `sync` makes it durable with `host`."""
+        return self._write(replace(self.state, **changes))  # type: ignore[arg-type] # by name
+
+    def _write(self, state: DurableState) -> DurableState:
         payload = json.dumps(asdict(state)).encode()
-        head = records.header(
-            _STATE_KIND, 0, state.committed or 0, state.generation, payload
-        )
+        entry = (_STATE_KIND, state.committed or 0, state.generation, payload)
         try:
-            if self._end > _COMPACT_ABOVE:
-                self._start_anew(head + payload)
+            if self._log.end > _COMPACT_ABOVE:
+                self._start_anew(entry)
             else:
-                self._append(head + payload)
+                self._log.add(*entry)
         except OSError as error:
             raise from_os_error(error, "writing the group's journal") from error
         self.state = state
         return state
 
-    def _append(self, record: bytes) -> None:
-        try:
-            self._file.write(self._end, record)
-        except OSError:
-            self._file.truncate(self._end)
-            raise
-        self._end += len(record)
-
-    def _start_anew(self, record: bytes) -> None:
+    def _start_anew(self, entry: tuple[int, int, int, bytes]) -> None:
         spare = self._folder.open(_SPARE_NAME)
-        spare.truncate(0)
-        spare.write(0, record)
-        spare.sync()
-        self._folder.rename(_SPARE_NAME, NAME)
-        self._file.close()
-        self._file, self._end = spare, len(record)
+        log = RecordLog(spare, NAME, host=self._host)
+        try:
+            spare.truncate(0)
+            log.add(*entry)
+            log.sync()
+            self._folder.rename(_SPARE_NAME, NAME)
+        except OSError:
+            log.close()
+            raise
+        self._log.close()
+        self._log = log
+
+    def sync(self) -> None:
+        """Makes every record durable; any thread.
+
+        Raises:
+            BlkcoloError: the disk refused.
+        """
+        try:
+            self._log.sync()
+        except OSError as error:
+            raise from_os_error(error, "syncing the group's journal") from error
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        self._log.close()
 
 
 def _decode(payload: bytes) -> DurableState:
     fields = json.loads(payload)
-    return DurableState(**{**fields, "phase": Phase(fields["phase"])})
+    return DurableState(
+        **{
+            **fields,
+            "phase": Phase(fields["phase"]),
+            "history": tuple(Checkpoint(*entry) for entry in fields["history"]),
+        }
+    )

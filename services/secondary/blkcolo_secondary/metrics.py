@@ -24,6 +24,18 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
         "Undo bytes in the Disk Buffer.",
         lambda group: group.replica.buffer.buffer_bytes,
     ),
+    "buffer_limit_bytes": (
+        "Undo bytes at which VM writes are held up; 0: no limit.",
+        lambda group: group.replica.options.buffer_limit_bytes,
+    ),
+    "history_bytes": (
+        "Undo bytes of kept checkpoints.",
+        lambda group: group.replica.buffer.history_bytes,
+    ),
+    "kept_checkpoints": (
+        "Checkpoints that failover can lead to.",
+        lambda group: len(group.replica.checkpoints),
+    ),
     "overlay_bytes": (
         "Bytes of the Secondary VM's writes in the Disk Buffer.",
         lambda group: group.replica.buffer.overlay_bytes,
@@ -42,7 +54,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
     ),
     "committed_epoch": (
         "The last committed checkpoint; no sample before the first.",
-        lambda group: group.replica.committed,
+        lambda group: group.replica.shown,
     ),
     "committed_timestamp_seconds": (
         "When it was committed; no sample before the first.",

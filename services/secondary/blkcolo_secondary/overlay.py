@@ -3,7 +3,7 @@
 One sparse file a volume with the disk's own geometry, so a rewrite costs no space,
 and a bitmap of the blocks that are in it. The bitmap's changes are a log (framing:
 `blkcolo.records`, a = first block, b = end block), written after the bytes: a block
-counts only when its bytes are there.
+counts only when its bytes are there; with `host`, only when they are durable.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from pyroaring import BitMap
 
-from blkcolo import records
 from blkcolo.extents import BLOCK_SIZE, Blocks
 from blkcolo_secondary.block_index import absent, present
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from blkcolo.files import BlockFile
+    from blkcolo.records import RecordLog
 
 
 class MarkKind(enum.IntEnum):
@@ -33,24 +33,26 @@ class MarkKind(enum.IntEnum):
 class Overlay:
     """The written blocks of one volume."""
 
-    def __init__(self, data: BlockFile, marks: BlockFile) -> None:
-        """Starts empty; `load` reads what files of an earlier run hold."""
+    def __init__(self, data: BlockFile, marks: RecordLog, *, host: bool) -> None:
+        """Starts empty.
+
+        Args:
+            data: the bytes.
+            marks: the bitmap's log.
+            host: power loss is to be survived.
+        """
         self.blocks = BitMap()
         self._data = data
         self._marks = marks
-        self._end = 0
+        self._host = host
 
-    @classmethod
-    def load(cls, data: BlockFile, marks: BlockFile, name: str) -> Overlay:
+    def load(self) -> None:
         """Reads the bitmap back; a torn tail is cut, damage raises DataLoss."""
-        overlay = cls(data, marks)
-        for record in records.scan(marks, name):
+        for record in self._marks.load():
             if record.kind == MarkKind.PRESENT:
-                overlay.blocks.add_range(record.a, record.b)
+                self.blocks.add_range(record.a, record.b)
             else:
-                overlay.blocks.remove_range(record.a, record.b)
-            overlay._end = record.end
-        return overlay
+                self.blocks.remove_range(record.a, record.b)
 
     @property
     def bytes_held(self) -> int:
@@ -85,17 +87,15 @@ class Overlay:
         """Makes blocks present."""
         if self.blocks.range_cardinality(*blocks) == blocks.end - blocks.first:
             return
-        self._log(MarkKind.PRESENT, blocks)
+        if self._host:
+            self._data.sync()
+        self._marks.add(MarkKind.PRESENT, *blocks)
         self.blocks.add_range(*blocks)
 
     def forget(self, blocks: Blocks) -> None:
         """Takes blocks out: their bytes are on the disk now."""
-        self._log(MarkKind.GONE, blocks)
+        self._marks.add(MarkKind.GONE, *blocks)
         self.blocks.remove_range(*blocks)
-
-    def _log(self, kind: MarkKind, blocks: Blocks) -> None:
-        self._marks.write(self._end, records.header(kind, 0, *blocks))
-        self._end += records.HEADER_SIZE
 
     def sync(self) -> None:
         """Makes bytes and bitmap durable."""

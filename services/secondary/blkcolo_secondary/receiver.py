@@ -18,7 +18,7 @@ from blkcolo.stream import Batch, RecordKind, extend_digest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blkcolo.stream import Barrier, VerifyExtent, VolumeId
+    from blkcolo.stream import Barrier, VolumeId
 
 _KINDS = frozenset(RecordKind)
 _BAD_VOLUME = "a record names a volume that the hello did not"
@@ -44,7 +44,7 @@ class Receiver:
         received: the newest seq in memory.
         applied: the newest seq on the disk.
         durable: the newest seq that was made durable.
-        verified: True when a verify pass ended without a difference.
+        verified: True when the resync is complete: the contents agree.
         sealed: the epochs that are prepared, oldest first.
     """
 
@@ -58,7 +58,6 @@ class Receiver:
         self.received = self.applied = 1
         self.durable = 0
         self.verified = False
-        self.mismatched = False
         self.sealed: list[SealedEpoch] = []
         self._volumes = volumes
         self._records = 0
@@ -150,15 +149,6 @@ class Receiver:
         self.sealed.append(SealedEpoch(self.epoch, self._records, seq))
         self.epoch += 1
         self._records = self._digest = 0
-
-    def verify_result(
-        self, different: Sequence[VerifyExtent], *, complete: bool
-    ) -> None:
-        """Notes what a verify message found; a clean pass makes checkpoints legal."""
-        self.mismatched = self.mismatched or bool(different)
-        if complete:
-            self.verified = not self.mismatched
-            self.mismatched = False
 
     def prepared(self, epoch: int) -> SealedEpoch | None:
         """The epoch if it is sealed, and the contents are known to agree."""

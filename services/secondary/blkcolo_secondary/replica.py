@@ -9,6 +9,8 @@ or raises.
 from __future__ import annotations
 
 import enum
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.errors import (
@@ -18,6 +20,7 @@ from blkcolo.errors import (
     Refused,
     StaleGeneration,
     Unavailable,
+    from_os_error,
 )
 from blkcolo.stream import (
     Ack,
@@ -32,13 +35,15 @@ from blkcolo.stream import (
 from blkcolo_secondary import flush
 from blkcolo_secondary.comparison import differing
 from blkcolo_secondary.disk_buffer import DiskBuffer
-from blkcolo_secondary.group_journal import GroupJournal, Phase
+from blkcolo_secondary.group_journal import Checkpoint, GroupJournal, Phase
 from blkcolo_secondary.hello_check import check_hello
+from blkcolo_secondary.history import HistoryPolicy, prune
 from blkcolo_secondary.receiver import Receiver
 from blkcolo_secondary.replica_state import Event, ReplicaState, advance
+from blkcolo_secondary.save_and_write import Sync
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Request, VolumeId
@@ -66,6 +71,21 @@ class Committed(NamedTuple):
     dropped_bytes: int
 
 
+@dataclass(frozen=True)
+class ReplicaOptions:
+    """What a group is told by its configuration.
+
+    Attributes:
+        host_durable: power loss is to be survived, not only the death of processes.
+        buffer_limit_bytes: undo bytes at which the VM is held up; 0: no limit.
+        history: which checkpoints are kept.
+    """
+
+    host_durable: bool = False
+    buffer_limit_bytes: int = 0
+    history: HistoryPolicy = field(default_factory=HistoryPolicy)
+
+
 _AT_START = {
     Phase.ACTIVE: ReplicaState.DISCONNECTED,
     Phase.STOPPED: ReplicaState.STOPPED,
@@ -85,23 +105,44 @@ class Replica:
         volumes: Sequence[VolumeId],
         disks: Sequence[BlockFile],
         folder: Folder,
+        new_id: Callable[[], str],
+        options: ReplicaOptions,
     ) -> None:
         """Goes on from what the folder says.
+
+        Args:
+            group: its name.
+            volumes: its volumes.
+            disks: their disks, in the same order.
+            folder: where journal, layers and overlays live.
+            new_id: makes a name for a new copy, another one each time.
+            options: see ReplicaOptions.
 
         Raises:
             DataLoss: the journal or a layer is damaged; names file and offset.
         """
         self.group = group
         self.volumes = volumes
-        self.journal = GroupJournal(folder)
+        self.options = options
+        self._new_id = new_id
+        host = options.host_durable
+        self.journal = GroupJournal(folder, host=host)
         durable = self.journal.state
         self.state = _AT_START[durable.phase]
-        base = durable.committed if durable.has_base else None
         settled = durable.phase in (Phase.STOPPED, Phase.FAILED_OVER)
-        undone = settled or durable.phase is Phase.SETTLING
+        keeps = durable.phase in (Phase.ACTIVE, Phase.STOPPED, Phase.ROLLING_BACK)
         self.buffer = DiskBuffer(
-            volumes, disks, folder, base, undone=undone, settled=settled
+            volumes,
+            disks,
+            folder,
+            durable.base if durable.has_base else None,
+            oldest_kept=durable.history[0].epoch if keeps and durable.history else None,
+            undone=settled or durable.phase is Phase.SETTLING,
+            settled=settled,
+            host=host,
         )
+        #: How many readers each kept checkpoint has.
+        self.readers: Counter[int] = Counter()
         self.stream: Receiver | None = None
         self.failure: BlkcoloError | None = None
 
@@ -117,6 +158,23 @@ class Replica:
         """The epoch that failover leads to; None where there is none."""
         durable = self.journal.state
         return durable.committed if durable.has_base else None
+
+    @property
+    def shown(self) -> int | None:
+        """The checkpoint in the view: the committed one, or a failover's target."""
+        return self.buffer.base
+
+    @property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that failover can lead to, oldest first."""
+        if self.state in (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER):
+            return ()
+        return self.journal.state.history
+
+    @property
+    def buffer_full(self) -> bool:
+        """True if the Disk Buffer is at its limit."""
+        return 0 < self.options.buffer_limit_bytes <= self.buffer.buffer_bytes
 
     @property
     def flushing(self) -> bool:
@@ -145,17 +203,33 @@ class Replica:
         self._check_generation(hello.generation, may_be_newer=True)
         check_hello(self.group, self.volumes, hello)
         state = advance(self.group, self.state, Event.HELLO)
+        durable = self.journal.state
+        is_replica, replica_id = self._may_overwrite(hello), durable.replica_id
         if self.committed is None:
             self.buffer.forget_base()
+            replica_id = self._new_id()
         self.buffer.sweep()  # what an ACTIVE group finds at its next start counts
         epoch = self._next_epoch()
         self.journal.update(
-            generation=hello.generation, phase=Phase.ACTIVE, epoch=epoch
+            generation=hello.generation,
+            phase=Phase.ACTIVE,
+            epoch=epoch,
+            replica_id=replica_id,
+            is_replica=is_replica,
         )
         self.buffer.direct = False
         self.state, self.failure = state, None
         self.stream = Receiver(self.group, hello.generation, self.volumes, epoch)
-        return Welcome(hello.generation, self.committed, epoch)
+        return Welcome(hello.generation, self.committed, epoch, replica_id)
+
+    def _may_overwrite(self, hello: Hello) -> bool:
+        """What came from this group's primary, or was never written."""
+        if self.journal.state.is_replica or hello.discard_secondary:
+            return True
+        try:
+            return self.buffer.is_blank()
+        except OSError as error:
+            raise from_os_error(error, "looking for data on the disk") from error
 
     def _next_epoch(self) -> int:
         """An epoch that no write was received in; 0 before the first checkpoint."""
@@ -166,8 +240,10 @@ class Replica:
 
     def apply(
         self, stream: Receiver, seq: int, message: Request
-    ) -> Iterator[Mismatch | None]:
-        """Applies a received message, in steps; a Mismatch is to be answered.
+    ) -> Iterator[Mismatch | Sync | None]:
+        """Applies a received message, in steps.
+
+        A Mismatch is to be answered; a Sync is to be carried out before the next step.
 
         Raises:
             BlkcoloError: the group is FAULTED now; nothing acknowledged is lost.
@@ -191,22 +267,19 @@ class Replica:
 
     def _apply(
         self, stream: Receiver, seq: int, message: Request
-    ) -> Iterator[Mismatch | None]:
+    ) -> Iterator[Mismatch | Sync | None]:
         match message:
             case Batch():
                 stream.check_batch(message)
-                for _ in self.buffer.apply(message):
-                    yield None
+                if not self.journal.state.is_replica:
+                    first = message.volumes[0], message.offsets[0]
+                    raise self._foreign(*first, "the VM writes while they are compared")
+                yield from self.buffer.apply(message)
             case Barrier():
                 stream.seal(message, seq)
                 self.buffer.seal(message.epoch)
             case Verify():
-                different = yield from differing(
-                    self.buffer.disks, self.volumes, message.extents
-                )
-                stream.verify_result(different, complete=message.complete)
-                if different:
-                    yield Mismatch(tuple(different))
+                yield from self._compare(stream, message)
             case Flush():
                 # The edge syncs, off this thread, and then sets `durable`.
                 pass
@@ -216,6 +289,31 @@ class Replica:
                     f"group {self.group}: a second hello in one stream;"
                     " the primary must open a new one",
                 )
+
+    def _compare(self, stream: Receiver, message: Verify) -> Iterator[Mismatch | None]:
+        different = yield from differing(
+            self.buffer.disks, self.volumes, message.extents
+        )
+        if different and not self.journal.state.is_replica:
+            first = different[0].volume, different[0].offset
+            raise self._foreign(*first, "they differ")
+        if different:
+            yield Mismatch(tuple(different))
+        if message.complete:
+            if not self.journal.state.is_replica:
+                self.journal.update(is_replica=True)  # it is equal: ours
+            stream.verified = True
+
+    def _foreign(self, volume: int, offset: int, why: str) -> Refused:
+        name = self.volumes[volume].name
+        return Refused(
+            Reason.CONTENTS_DIFFER,
+            f"volume {name}: the contents of this secondary never came from group"
+            f" {self.group}, and {why} (first at byte {offset}); give it new images, or"
+            " resume replication with --discard secondary to overwrite it",
+            name,
+            offset,
+        )
 
     def fault(self, stream: Receiver, error: BlkcoloError) -> None:
         """The stream cannot be trusted from here on."""
@@ -230,7 +328,7 @@ class Replica:
 
     def ack(self, stream: Receiver) -> Ack:
         """The stream's progress."""
-        return Ack(stream.received, stream.applied, stream.durable)
+        return Ack(stream.received, stream.applied, stream.durable, self.buffer_full)
 
     # Checkpoints.
 
@@ -264,15 +362,35 @@ class Replica:
             )
         if epoch < stream.epoch:
             raise Refused(
-                Reason.VERIFYING,
+                Reason.RESYNCING,
                 f"group {self.group}: epoch {epoch} cannot be prepared before the"
                 " contents of both sides were compared; wait for that",
                 epoch=epoch,
             )
         return None
 
+    def check_commit(self, epoch: int, generation: int) -> bool:
+        """True if the epoch may be committed, False if it is already.
+
+        Raises:
+            Refused: it is not prepared, or the caller's generation is not in force.
+        """
+        self._check_generation(generation, may_be_newer=False)
+        if self.committed is not None and epoch <= self.committed:
+            return False
+        if self.stream is None or self.stream.prepared(epoch) is None:
+            raise Refused(
+                Reason.NOT_PREPARED,
+                f"group {self.group}: epoch {epoch} is not prepared;"
+                " call PrepareCheckpoint for it on the primary, then here",
+                epoch=epoch,
+            )
+        return True
+
     def do_checkpoint(self, epoch: int, generation: int, now: float) -> Committed:
         """Commits a prepared epoch, and every one before it.
+
+        With `host` the disks are to be synced before, and the journal afterwards.
 
         Args:
             epoch: the epoch.
@@ -283,35 +401,49 @@ class Replica:
             Refused: it is not prepared, or the caller's generation is not in force.
             BlkcoloError: the commit record could not be written: nothing happened.
         """
-        self._check_generation(generation, may_be_newer=False)
-        if self.committed is not None and epoch <= self.committed:
-            return Committed(self.committed, 0)
-        stream = self.stream
-        if stream is None or stream.prepared(epoch) is None:
-            raise Refused(
-                Reason.NOT_PREPARED,
-                f"group {self.group}: epoch {epoch} is not prepared;"
-                " call PrepareCheckpoint for it on the primary, then here",
-                epoch=epoch,
-            )
-        dropped = self.buffer.commit(
-            epoch,
-            lambda: self.journal.update(
-                committed=epoch,
-                committed_at=now,
-                has_base=True,
-                epoch=max(epoch, self.journal.state.epoch),
-            ),
+        if not self.check_commit(epoch, generation):
+            return Committed(self.committed or 0, 0)
+        durable = self.journal.state
+        history = prune(
+            (*durable.history, Checkpoint(epoch, now)),
+            self.options.history,
+            now,
+            self.buffer.undo_bytes,
+            self.readers,
         )
-        stream.forget(epoch)
+        self.journal.commit(
+            committed=epoch,
+            has_base=True,
+            base=epoch,
+            history=history,
+            epoch=max(epoch, durable.epoch),
+            is_replica=True,
+        )
+        dropped = self.buffer.commit(epoch, history[0].epoch)
+        if self.stream is not None:
+            self.stream.forget(epoch)
         return Committed(epoch, dropped)
+
+    def open_reader(self, epoch: int) -> None:
+        """A reader of a kept checkpoint comes: it stays until the reader goes."""
+        self.readers[epoch] += 1
+
+    def close_reader(self, epoch: int) -> None:
+        """A reader goes."""
+        self.readers[epoch] -= 1
+        self.readers += Counter()  # drops what is 0
 
     # The end.
 
-    def stop(self, mode: StopMode, generation: int) -> None:
+    def stop(self, mode: StopMode, generation: int, epoch: int | None = None) -> None:
         """Ends replication; `flush_steps` does the work where there is any.
 
         Answers the same when repeated.
+
+        Args:
+            mode: what is left on the disk.
+            generation: the caller's.
+            epoch: with FAILOVER the kept checkpoint to lead to; by default the last.
 
         Raises:
             Refused: the state or the generation does not allow it.
@@ -319,6 +451,7 @@ class Replica:
         """
         self._check_generation(generation, may_be_newer=True)
         if self._stopped_already(mode):
+            self._check_target(epoch, [self.shown])
             if generation > self.generation:
                 self.journal.update(generation=generation)
             return
@@ -330,6 +463,7 @@ class Replica:
                 f"group {self.group} has no committed checkpoint: there is nothing"
                 " to fail over to; resume replication and wait for one",
             )
+        self._check_target(epoch, [c.epoch for c in self.checkpoints])
         newest = max(self.buffer.newest_epoch or 0, self.journal.state.epoch)
         if self.stream is not None:
             newest = max(newest, self.stream.epoch)
@@ -337,34 +471,61 @@ class Replica:
         if phase is Phase.ROLLING_BACK and self.committed is None:
             state, phase = ReplicaState.STOPPED, Phase.STOPPED
         has_base = self.committed is not None and mode is not StopMode.KEEP_LATEST
+        base = self.committed if epoch is None else epoch
+        failover = mode is StopMode.FAILOVER
         self.journal.update(
-            generation=generation, phase=phase, epoch=newest, has_base=has_base
+            generation=generation,
+            phase=phase,
+            epoch=newest,
+            has_base=has_base,
+            base=base if has_base else None,
+            history=self.journal.state.history if has_base else (),
+            is_replica=self.journal.state.is_replica and not failover,
         )
         self.state, self.stream, self.failure = state, None, None
-        if not has_base:
+        if not has_base or base is None:
             self.buffer.forget_base()
+        elif failover:
+            self.buffer.lead_to(base)
+            self.buffer.direct = False
+
+    def _check_target(self, epoch: int | None, available: Sequence[int | None]) -> None:
+        if epoch is None or epoch in available:
+            return
+        raise Refused(
+            Reason.NO_CHECKPOINT,
+            f"group {self.group} does not hold checkpoint {epoch}, it holds"
+            f" {', '.join(str(a) for a in available) or 'none'}; name one of these, or"
+            " none for the last committed one",
+            epoch=epoch,
+        )
 
     def _stopped_already(self, mode: StopMode) -> bool:
         failed_over = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
         stopped = (ReplicaState.ROLLING_BACK, ReplicaState.STOPPED)
         return self.state in (failed_over if mode is StopMode.FAILOVER else stopped)
 
-    def flush_steps(self) -> Iterator[int]:
+    def flush_steps(self) -> Iterator[int | Sync]:
         """Brings the disk to what the stop asked for; yields bytes moved by steps.
+
+        A Sync is to be carried out before the next step.
 
         Raises:
             OSError: the disk refused; calling again goes on.
         """
         yield from flush.roll_back(self.buffer)
+        if self.buffer.host:
+            yield Sync(self.buffer.sync_disks)
+        base = self.buffer.base
         if self.state is ReplicaState.FAILING_OVER:
             self.journal.update(phase=Phase.SETTLING)
             self.buffer.direct = True
-            self.buffer.drop_layers()
+            self.buffer.drop_layers(lambda _: True)
             yield from flush.settle_overlays(self.buffer)
             self.journal.update(phase=Phase.FAILED_OVER)
         else:
             self.journal.update(phase=Phase.STOPPED)
-            self.buffer.drop_layers()
+            self.buffer.drop_layers(lambda epoch: base is None or epoch > base)
         self.buffer.drop_overlays()
         self.state = advance(self.group, self.state, Event.FLUSHED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from blkcolo.data_directory import DataDirectory
 from blkcolo.grpc_errors import DomainErrors
@@ -13,11 +14,13 @@ from blkcolo.nbd.server import NbdServer
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
 from blkcolo.stream import VolumeId
 from blkcolo.v1 import secondary_pb2_grpc as rpc
-from blkcolo_secondary.export import ViewExport
+from blkcolo_secondary.checkpoint_export import Exports
 from blkcolo_secondary.group import ReplicaGroup
+from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.metrics import registry
-from blkcolo_secondary.replica import Replica
+from blkcolo_secondary.replica import Replica, ReplicaOptions
 from blkcolo_secondary.servicer import SecondaryServicer
+from blkcolo_secondary.view_export import ViewExport
 
 if TYPE_CHECKING:
     from blkcolo_secondary.settings import GroupSettings, SecondarySettings
@@ -35,7 +38,7 @@ class SecondaryService:
         self._settings = settings
         self._disks: list[PosixFile] = []
         self._groups: dict[str, ReplicaGroup] = {}
-        self._exports: dict[str, ViewExport] = {}
+        self._exports = Exports()
         self._nbd = NbdServer(
             self._exports,
             handshake_timeout=settings.nbd.handshake_timeout_seconds,
@@ -75,15 +78,21 @@ class SecondaryService:
             volumes.append(VolumeId(volume.name, identity, disk.size))
         folder = PosixFolder(self._settings.data_dir / "groups" / settings.name)
         group = ReplicaGroup(
-            Replica(settings.name, volumes, disks, folder),
+            Replica(
+                settings.name,
+                volumes,
+                disks,
+                folder,
+                lambda: str(uuid4()),
+                _options(settings),
+            ),
             secondary_vm=settings.secondary_vm,
             queue_bytes=settings.queue_bytes,
             clock=time.time,
         )
         self._groups[settings.name] = group
         for index in range(len(volumes)):
-            export = ViewExport(group, index)
-            self._exports[export.name] = export
+            self._exports.add(ViewExport(group, index), group, index)
         group.start()
 
     async def stop(self) -> None:
@@ -101,9 +110,17 @@ class SecondaryService:
     def describe(self) -> list[str]:
         """The URIs of the views and the gRPC address."""
         return [
-            *(self._nbd.uri(name) for name in self._exports),
+            *(self._nbd.uri(name) for name in self._exports.views),
             f"grpc {self._grpc.bound}",
         ]
+
+
+def _options(settings: GroupSettings) -> ReplicaOptions:
+    return ReplicaOptions(
+        host_durable=settings.durability == "host",
+        buffer_limit_bytes=settings.buffer_limit_bytes,
+        history=HistoryPolicy(**settings.history.model_dump()),
+    )
 
 
 def build(settings: SecondarySettings) -> SecondaryService:

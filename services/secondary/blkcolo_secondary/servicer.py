@@ -10,7 +10,7 @@ from blkcolo.stream import Hello
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import secondary_pb2_grpc as rpc
 from blkcolo_secondary.replica import StopMode
-from blkcolo_secondary.status import report, state_message
+from blkcolo_secondary.status import checkpoint_entries, report, state_message
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -88,8 +88,9 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         request: pb.SecondaryServiceDoCheckpointRequest,
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceDoCheckpointResponse:
-        """Commits; without an await, so a caller that leaves cannot cut it."""
-        committed = self._group(request.group).commit(request.epoch, request.generation)
+        """Commits."""
+        group = self._group(request.group)
+        committed = await group.commit(request.epoch, request.generation)
         return pb.SecondaryServiceDoCheckpointResponse(
             committed_epoch=committed.epoch, dropped_bytes=committed.dropped_bytes
         )
@@ -104,12 +105,20 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         if request.mode not in {int(mode) for mode in StopMode}:
             allowed = ", ".join(f"STOP_MODE_{mode.name}" for mode in StopMode)
             raise Invalid(Reason.INVALID, f"mode is missing; give one of {allowed}")
-        before = group.flushed_bytes
-        await group.stop(StopMode(request.mode), request.generation)
+        mode = StopMode(request.mode)
+        if request.HasField("epoch") and mode is not StopMode.FAILOVER:
+            raise Invalid(
+                Reason.INVALID, "epoch goes with STOP_MODE_FAILOVER only; leave it out"
+            )
+        await group.stop(
+            mode,
+            request.generation,
+            request.epoch if request.HasField("epoch") else None,
+        )
         return pb.SecondaryServiceStopReplicationResponse(
             state=state_message(group.replica.state),
-            committed_epoch=group.replica.committed,
-            flushed_bytes=group.flushed_bytes - before,
+            committed_epoch=group.replica.shown,
+            flush_remaining_bytes=group.flush_remaining_bytes,
         )
 
     async def GetStatus(
@@ -128,15 +137,11 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         request: pb.SecondaryServiceListCheckpointsRequest,
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceListCheckpointsResponse:
-        """Lists the checkpoint that failover leads to."""
+        """Lists the checkpoints that failover can lead to."""
         replica = self._group(request.group).replica
-        if replica.committed is None:
-            return pb.SecondaryServiceListCheckpointsResponse()
-        entry = pb.CheckpointEntry(
-            epoch=replica.committed,
-            committed_timestamp_seconds=replica.journal.state.committed_at,
+        return pb.SecondaryServiceListCheckpointsResponse(
+            checkpoints=checkpoint_entries(replica, self._nbd_uri)
         )
-        return pb.SecondaryServiceListCheckpointsResponse(checkpoints=[entry])
 
 
 async def _decoded(

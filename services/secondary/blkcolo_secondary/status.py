@@ -8,11 +8,13 @@ from blkcolo.grpc_errors import failure_message
 from blkcolo.grpc_stream import encode_volume
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import types_pb2
+from blkcolo_secondary.checkpoint_export import checkpoint_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blkcolo_secondary.group import ReplicaGroup
+    from blkcolo_secondary.replica import Replica
     from blkcolo_secondary.replica_state import ReplicaState
 
 
@@ -29,7 +31,7 @@ def report(group: ReplicaGroup, nbd_uri: Callable[[str], str]) -> pb.ReplicaStat
         group=replica.group,
         state=state_message(replica.state),
         generation=replica.generation,
-        committed_epoch=replica.committed,
+        committed_epoch=replica.shown,
         prepared_epoch=sealed[-1].epoch if sealed else None,
         epoch=stream.epoch if stream is not None else replica.journal.state.epoch,
         received_seq=stream.received if stream is not None else 0,
@@ -40,7 +42,32 @@ def report(group: ReplicaGroup, nbd_uri: Callable[[str], str]) -> pb.ReplicaStat
         secondary_vm=group.secondary_vm,
         nbd_uris=[nbd_uri(volume.name) for volume in replica.volumes],
         flush_remaining_bytes=group.flush_remaining_bytes,
+        flush_total_bytes=group.flush_total_bytes if replica.flushing else 0,
+        buffer_limit_bytes=replica.options.buffer_limit_bytes,
+        history_bytes=replica.buffer.history_bytes,
+        replica_id=replica.journal.state.replica_id,
+        buffer_full=replica.buffer_full,
     )
     if replica.failure is not None:
         status.failure.CopyFrom(failure_message(replica.failure))
     return status
+
+
+def checkpoint_entries(
+    replica: Replica, nbd_uri: Callable[[str], str]
+) -> list[pb.CheckpointEntry]:
+    """The checkpoints that failover can lead to, newest first."""
+    entries: list[pb.CheckpointEntry] = []
+    newer: int | None = None
+    for checkpoint in reversed(replica.checkpoints):
+        entry = pb.CheckpointEntry(
+            epoch=checkpoint.epoch,
+            committed_timestamp_seconds=checkpoint.committed_at,
+        )
+        if newer is not None:
+            entry.undo_bytes = replica.buffer.undo_bytes(checkpoint.epoch, newer)
+            names = (checkpoint_name(v.name, checkpoint.epoch) for v in replica.volumes)
+            entry.nbd_uris.extend(nbd_uri(name) for name in names)
+        newer = checkpoint.epoch
+        entries.append(entry)
+    return entries

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from blkcolo.files import BlockFile
+    from blkcolo.records import RecordLog
 
 #: A record holds at most this many blocks, so a save is at most 1 MiB.
 RUN_BLOCKS = (1 << 20) // BLOCK_SIZE
@@ -38,33 +39,28 @@ class UndoKind(enum.IntEnum):
 class UndoLayer:
     """The undo log of one epoch over all volumes of the group."""
 
-    def __init__(self, file: BlockFile, sizes: Sequence[int]) -> None:
-        """Starts with what `load` finds in the file.
+    def __init__(self, log: RecordLog, sizes: Sequence[int]) -> None:
+        """Starts empty.
 
         Args:
-            file: the log.
+            log: the log.
             sizes: the volumes' sizes in bytes, by index.
         """
-        self._file = file
+        self._log = log
         self._sizes = sizes
         self._indexes = [BlockIndex() for _ in sizes]
-        self._end = 0
 
-    @classmethod
-    def load(cls, file: BlockFile, sizes: Sequence[int], name: str) -> UndoLayer:
-        """Reads a log back; a torn tail is cut, damage raises DataLoss."""
-        layer = cls(file, sizes)
-        for record in records.scan(file, name):
+    def load(self) -> None:
+        """Reads the log back; a torn tail is cut, damage raises DataLoss."""
+        for record in self._log.load():
             blocks = covering(record.a, record.b)
             position = HOLE if record.kind == UndoKind.HOLE else record.position
-            layer._indexes[record.volume].add(Run(*blocks, position))
-            layer._end = record.end
-        return layer
+            self._indexes[record.volume].add(Run(*blocks, position))
 
     @property
     def bytes_held(self) -> int:
         """The log's length in bytes."""
-        return self._end
+        return self._log.end
 
     def missing(self, volume: int, blocks: Blocks) -> Iterator[Blocks]:
         """The runs of `blocks` that this epoch has not saved yet."""
@@ -86,7 +82,7 @@ class UndoLayer:
         Each must be missing here, and none may overlap another. When this raises
         OSError nothing was added.
         """
-        log = bytearray()
+        log = bytearray(self._log.lead())
         added: list[tuple[int, Run]] = []
         for volume, blocks in wanted:
             size = self._sizes[volume]
@@ -98,29 +94,25 @@ class UndoLayer:
                     disks[volume].read_into(extent.offset, memoryview(data))
                     payload = bytes(data)
                     log += records.header(UndoKind.DATA, volume, *extent, payload)
-                    position = self._end + len(log)
+                    position = self._log.end + len(log)
                     log += payload
                 else:
                     log += records.header(UndoKind.HOLE, volume, *extent)
                 added.append((volume, Run(*part, position)))
-        self._append(log)
+        self._log.append(log)
         for volume, run in added:
             self._indexes[volume].add(run)
 
-    def _append(self, log: bytearray) -> None:
-        try:
-            self._file.write(self._end, log)
-        except OSError:
-            self._file.truncate(self._end)  # no half record may stay behind
-            raise
-        self._end += len(log)
+    def sync(self) -> None:
+        """Makes what was saved durable; any thread; raises OSError."""
+        self._log.sync()
 
     def read_into(self, run: Run, skipped: int, target: memoryview) -> None:
         """Reads the saved content of `run` from its byte `skipped` on."""
         if run.position == HOLE:
             target[:] = bytes(len(target))
         else:
-            self._file.read_into(run.position + skipped, target)
+            self._log.read_into(run.position + skipped, target)
 
     def contents(self) -> Iterator[tuple[int, Extent, Run]]:
         """Everything saved: volume, extent in bytes, run."""
@@ -134,7 +126,7 @@ class UndoLayer:
 
     def close(self) -> None:
         """Closes the log's file."""
-        self._file.close()
+        self._log.close()
 
 
 #: A volume's index and blocks of it that are to be saved.

@@ -3,7 +3,7 @@
 A BufferedProtocol: the kernel fills one buffer that is used again and again; every
 whole request in it is handled in one pass, and all replies of a pass leave in one
 `writelines`. Parsing stops, and with it reading, while
-  - the export wants no more writes (`writable_now`),
+  - the export wants no more writes (`admit`),
   - the client does not read its replies (`pause_writing`),
   - too many requests of this connection wait for the export.
 So a slow client, or a slow disk behind it, holds up its own connection only.
@@ -90,6 +90,8 @@ class Connection(asyncio.BufferedProtocol):
             self._connections.discard(self)
             self._deadline.cancel()
         self._finishing = True
+        if self._session is not None:
+            self._session.export.closed()
         self.closed.set()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -154,6 +156,8 @@ class Connection(asyncio.BufferedProtocol):
             self.finish()
         elif handshake.state is State.TRANSMISSION:
             self._session = handshake.session
+            if self._session is not None:
+                self._session.export.opened()
             self._deadline.cancel()
             rest = handshake.rest
             self._make_room(len(rest))
@@ -255,7 +259,7 @@ class Connection(asyncio.BufferedProtocol):
         if error is not None:
             self._reply_error(session, request, error)
             return True
-        if request.command in WRITES and self._must_wait(session.export):
+        if request.command in WRITES and self._must_wait(session.export, request):
             return False
         try:
             wait = self._start_request(session, request, payload)
@@ -268,8 +272,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._reply_later(request, wait)
         return True
 
-    def _must_wait(self, export: Export) -> bool:
-        gate = export.writable_now()
+    def _must_wait(self, export: Export, request: Request) -> bool:
+        gate = export.admit(request.offset, request.length)
         if gate is None:
             return False
         self._gated = True

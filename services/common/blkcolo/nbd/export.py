@@ -62,7 +62,15 @@ class Export(Protocol):
         """True if writes are refused with EPERM."""
         ...
 
-    def writable_now(self) -> asyncio.Future[None] | None:
+    def opened(self) -> None:
+        """A client chose the export."""
+        ...
+
+    def closed(self) -> None:
+        """A client that had chosen it is gone."""
+        ...
+
+    def admit(self, offset: int, length: int) -> asyncio.Future[None] | None:
         """Flow control: None to go on, or a Future that ends when writes may.
 
         The server asks before it hands over a write, zero or trim, and stops

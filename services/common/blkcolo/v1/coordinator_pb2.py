@@ -27,7 +27,7 @@ from blkcolo.v1 import secondary_pb2 as blkcolo_dot_v1_dot_secondary__pb2
 from blkcolo.v1 import types_pb2 as blkcolo_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62lkcolo/v1/coordinator.proto\x12\nblkcolo.v1\x1a\x18\x62lkcolo/v1/primary.proto\x1a\x1a\x62lkcolo/v1/secondary.proto\x1a\x16\x62lkcolo/v1/types.proto\"\x83\x01\n\x10\x43heckpointPolicy\x12\x12\n\nsent_bytes\x18\x01 \x01(\x04\x12\x1f\n\x17\x62uffer_high_water_bytes\x18\x02 \x01(\x04\x12\x1c\n\x14min_interval_seconds\x18\x03 \x01(\x01\x12\x1c\n\x14max_interval_seconds\x18\x04 \x01(\x01\"{\n\tGroupSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fprimary_address\x18\x02 \x01(\t\x12\x19\n\x11secondary_address\x18\x03 \x01(\t\x12,\n\x06policy\x18\x04 \x01(\x0b\x32\x1c.blkcolo.v1.CheckpointPolicy\"\xa8\x01\n\x11\x43heckpointTimings\x12\x1f\n\x17prepare_primary_seconds\x18\x01 \x01(\x01\x12!\n\x19prepare_secondary_seconds\x18\x02 \x01(\x01\x12\x1c\n\x14\x64o_secondary_seconds\x18\x03 \x01(\x01\x12\x1a\n\x12\x64o_primary_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"\x9c\x03\n\x05Group\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.blkcolo.v1.GroupSpec\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.blkcolo.v1.GroupState\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x1c\n\x0f\x63ommitted_epoch\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12#\n\x1b\x63ommitted_timestamp_seconds\x18\x06 \x01(\x01\x12\x36\n\x0flast_checkpoint\x18\x07 \x01(\x0b\x32\x1d.blkcolo.v1.CheckpointTimings\x12\x14\n\x0clast_trigger\x18\x08 \x01(\t\x12$\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x13.blkcolo.v1.Failure\x12*\n\x07primary\x18\n \x01(\x0b\x32\x19.blkcolo.v1.ForwardStatus\x12,\n\tsecondary\x18\x0b \x01(\x0b\x32\x19.blkcolo.v1.ReplicaStatusB\x12\n\x10_committed_epoch\"\"\n\x11\x43heckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\"S\n\x12\x43heckpointResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12.\n\x07timings\x18\x02 \x01(\x0b\x32\x1d.blkcolo.v1.CheckpointTimings\"/\n\x0f\x46\x61iloverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"i\n\x10\x46\x61iloverResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x17\n\x0f\x63ommitted_epoch\x18\x02 \x01(\x04\x12\x10\n\x08nbd_uris\x18\x03 \x03(\t\x12\x16\n\x0eprimary_fenced\x18\x04 \x01(\x08\"<\n\x16StopReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x13\n\x0bkeep_latest\x18\x02 \x01(\x08\";\n\x17StopReplicationResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"(\n\x17PauseReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\"<\n\x18PauseReplicationResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\")\n\x18ResumeReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\"=\n\x19ResumeReplicationResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\" \n\x0fGetGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"4\n\x10GetGroupResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"\x13\n\x11ListGroupsRequest\"7\n\x12ListGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.blkcolo.v1.Group\".\n\x12WatchGroupsRequest\x12\x18\n\x10interval_seconds\x18\x01 \x01(\x01\"8\n\x13WatchGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.blkcolo.v1.Group\"\'\n\x16ListCheckpointsRequest\x12\r\n\x05group\x18\x01 \x01(\t\"K\n\x17ListCheckpointsResponse\x12\x30\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1b.blkcolo.v1.CheckpointEntry\"9\n\x12\x43reateGroupRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.blkcolo.v1.GroupSpec\"7\n\x13\x43reateGroupResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"Q\n\x12UpdateGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.blkcolo.v1.CheckpointPolicy\"7\n\x13UpdateGroupResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"#\n\x12\x44\x65leteGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteGroupResponse2\xf7\x07\n\x12\x43oordinatorService\x12K\n\nCheckpoint\x12\x1d.blkcolo.v1.CheckpointRequest\x1a\x1e.blkcolo.v1.CheckpointResponse\x12\x45\n\x08\x46\x61ilover\x12\x1b.blkcolo.v1.FailoverRequest\x1a\x1c.blkcolo.v1.FailoverResponse\x12Z\n\x0fStopReplication\x12\".blkcolo.v1.StopReplicationRequest\x1a#.blkcolo.v1.StopReplicationResponse\x12]\n\x10PauseReplication\x12#.blkcolo.v1.PauseReplicationRequest\x1a$.blkcolo.v1.PauseReplicationResponse\x12`\n\x11ResumeReplication\x12$.blkcolo.v1.ResumeReplicationRequest\x1a%.blkcolo.v1.ResumeReplicationResponse\x12\x45\n\x08GetGroup\x12\x1b.blkcolo.v1.GetGroupRequest\x1a\x1c.blkcolo.v1.GetGroupResponse\x12K\n\nListGroups\x12\x1d.blkcolo.v1.ListGroupsRequest\x1a\x1e.blkcolo.v1.ListGroupsResponse\x12P\n\x0bWatchGroups\x12\x1e.blkcolo.v1.WatchGroupsRequest\x1a\x1f.blkcolo.v1.WatchGroupsResponse0\x01\x12Z\n\x0fListCheckpoints\x12\".blkcolo.v1.ListCheckpointsRequest\x1a#.blkcolo.v1.ListCheckpointsResponse\x12N\n\x0b\x43reateGroup\x12\x1e.blkcolo.v1.CreateGroupRequest\x1a\x1f.blkcolo.v1.CreateGroupResponse\x12N\n\x0bUpdateGroup\x12\x1e.blkcolo.v1.UpdateGroupRequest\x1a\x1f.blkcolo.v1.UpdateGroupResponse\x12N\n\x0b\x44\x65leteGroup\x12\x1e.blkcolo.v1.DeleteGroupRequest\x1a\x1f.blkcolo.v1.DeleteGroupResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x62lkcolo/v1/coordinator.proto\x12\nblkcolo.v1\x1a\x18\x62lkcolo/v1/primary.proto\x1a\x1a\x62lkcolo/v1/secondary.proto\x1a\x16\x62lkcolo/v1/types.proto\"\x83\x01\n\x10\x43heckpointPolicy\x12\x12\n\nsent_bytes\x18\x01 \x01(\x04\x12\x1f\n\x17\x62uffer_high_water_bytes\x18\x02 \x01(\x04\x12\x1c\n\x14min_interval_seconds\x18\x03 \x01(\x01\x12\x1c\n\x14max_interval_seconds\x18\x04 \x01(\x01\"{\n\tGroupSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x17\n\x0fprimary_address\x18\x02 \x01(\t\x12\x19\n\x11secondary_address\x18\x03 \x01(\t\x12,\n\x06policy\x18\x04 \x01(\x0b\x32\x1c.blkcolo.v1.CheckpointPolicy\"\xa8\x01\n\x11\x43heckpointTimings\x12\x1f\n\x17prepare_primary_seconds\x18\x01 \x01(\x01\x12!\n\x19prepare_secondary_seconds\x18\x02 \x01(\x01\x12\x1c\n\x14\x64o_secondary_seconds\x18\x03 \x01(\x01\x12\x1a\n\x12\x64o_primary_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\"\x9c\x03\n\x05Group\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.blkcolo.v1.GroupSpec\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.blkcolo.v1.GroupState\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x0e\n\x06paused\x18\x04 \x01(\x08\x12\x1c\n\x0f\x63ommitted_epoch\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12#\n\x1b\x63ommitted_timestamp_seconds\x18\x06 \x01(\x01\x12\x36\n\x0flast_checkpoint\x18\x07 \x01(\x0b\x32\x1d.blkcolo.v1.CheckpointTimings\x12\x14\n\x0clast_trigger\x18\x08 \x01(\t\x12$\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x13.blkcolo.v1.Failure\x12*\n\x07primary\x18\n \x01(\x0b\x32\x19.blkcolo.v1.ForwardStatus\x12,\n\tsecondary\x18\x0b \x01(\x0b\x32\x19.blkcolo.v1.ReplicaStatusB\x12\n\x10_committed_epoch\"\"\n\x11\x43heckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\"S\n\x12\x43heckpointResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12.\n\x07timings\x18\x02 \x01(\x0b\x32\x1d.blkcolo.v1.CheckpointTimings\"M\n\x0f\x46\x61iloverRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x12\n\x05\x65poch\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_epoch\"i\n\x10\x46\x61iloverResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x17\n\x0f\x63ommitted_epoch\x18\x02 \x01(\x04\x12\x10\n\x08nbd_uris\x18\x03 \x03(\t\x12\x16\n\x0eprimary_fenced\x18\x04 \x01(\x08\"<\n\x16StopReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x13\n\x0bkeep_latest\x18\x02 \x01(\x08\";\n\x17StopReplicationResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"(\n\x17PauseReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\"<\n\x18PauseReplicationResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"D\n\x18ResumeReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x19\n\x11\x64iscard_secondary\x18\x02 \x01(\x08\"=\n\x19ResumeReplicationResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\" \n\x0fGetGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"4\n\x10GetGroupResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"\x13\n\x11ListGroupsRequest\"7\n\x12ListGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.blkcolo.v1.Group\".\n\x12WatchGroupsRequest\x12\x18\n\x10interval_seconds\x18\x01 \x01(\x01\"8\n\x13WatchGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.blkcolo.v1.Group\"\'\n\x16ListCheckpointsRequest\x12\r\n\x05group\x18\x01 \x01(\t\"K\n\x17ListCheckpointsResponse\x12\x30\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1b.blkcolo.v1.CheckpointEntry\"9\n\x12\x43reateGroupRequest\x12#\n\x04spec\x18\x01 \x01(\x0b\x32\x15.blkcolo.v1.GroupSpec\"7\n\x13\x43reateGroupResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"Q\n\x12UpdateGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0b\x32\x1c.blkcolo.v1.CheckpointPolicy\"7\n\x13UpdateGroupResponse\x12 \n\x05group\x18\x01 \x01(\x0b\x32\x11.blkcolo.v1.Group\"#\n\x12\x44\x65leteGroupRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteGroupResponse2\xf7\x07\n\x12\x43oordinatorService\x12K\n\nCheckpoint\x12\x1d.blkcolo.v1.CheckpointRequest\x1a\x1e.blkcolo.v1.CheckpointResponse\x12\x45\n\x08\x46\x61ilover\x12\x1b.blkcolo.v1.FailoverRequest\x1a\x1c.blkcolo.v1.FailoverResponse\x12Z\n\x0fStopReplication\x12\".blkcolo.v1.StopReplicationRequest\x1a#.blkcolo.v1.StopReplicationResponse\x12]\n\x10PauseReplication\x12#.blkcolo.v1.PauseReplicationRequest\x1a$.blkcolo.v1.PauseReplicationResponse\x12`\n\x11ResumeReplication\x12$.blkcolo.v1.ResumeReplicationRequest\x1a%.blkcolo.v1.ResumeReplicationResponse\x12\x45\n\x08GetGroup\x12\x1b.blkcolo.v1.GetGroupRequest\x1a\x1c.blkcolo.v1.GetGroupResponse\x12K\n\nListGroups\x12\x1d.blkcolo.v1.ListGroupsRequest\x1a\x1e.blkcolo.v1.ListGroupsResponse\x12P\n\x0bWatchGroups\x12\x1e.blkcolo.v1.WatchGroupsRequest\x1a\x1f.blkcolo.v1.WatchGroupsResponse0\x01\x12Z\n\x0fListCheckpoints\x12\".blkcolo.v1.ListCheckpointsRequest\x1a#.blkcolo.v1.ListCheckpointsResponse\x12N\n\x0b\x43reateGroup\x12\x1e.blkcolo.v1.CreateGroupRequest\x1a\x1f.blkcolo.v1.CreateGroupResponse\x12N\n\x0bUpdateGroup\x12\x1e.blkcolo.v1.UpdateGroupRequest\x1a\x1f.blkcolo.v1.UpdateGroupResponse\x12N\n\x0b\x44\x65leteGroup\x12\x1e.blkcolo.v1.DeleteGroupRequest\x1a\x1f.blkcolo.v1.DeleteGroupResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,49 +47,49 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHECKPOINTRESPONSE']._serialized_start=1003
   _globals['_CHECKPOINTRESPONSE']._serialized_end=1086
   _globals['_FAILOVERREQUEST']._serialized_start=1088
-  _globals['_FAILOVERREQUEST']._serialized_end=1135
-  _globals['_FAILOVERRESPONSE']._serialized_start=1137
-  _globals['_FAILOVERRESPONSE']._serialized_end=1242
-  _globals['_STOPREPLICATIONREQUEST']._serialized_start=1244
-  _globals['_STOPREPLICATIONREQUEST']._serialized_end=1304
-  _globals['_STOPREPLICATIONRESPONSE']._serialized_start=1306
-  _globals['_STOPREPLICATIONRESPONSE']._serialized_end=1365
-  _globals['_PAUSEREPLICATIONREQUEST']._serialized_start=1367
-  _globals['_PAUSEREPLICATIONREQUEST']._serialized_end=1407
-  _globals['_PAUSEREPLICATIONRESPONSE']._serialized_start=1409
-  _globals['_PAUSEREPLICATIONRESPONSE']._serialized_end=1469
-  _globals['_RESUMEREPLICATIONREQUEST']._serialized_start=1471
-  _globals['_RESUMEREPLICATIONREQUEST']._serialized_end=1512
-  _globals['_RESUMEREPLICATIONRESPONSE']._serialized_start=1514
-  _globals['_RESUMEREPLICATIONRESPONSE']._serialized_end=1575
-  _globals['_GETGROUPREQUEST']._serialized_start=1577
-  _globals['_GETGROUPREQUEST']._serialized_end=1609
-  _globals['_GETGROUPRESPONSE']._serialized_start=1611
-  _globals['_GETGROUPRESPONSE']._serialized_end=1663
-  _globals['_LISTGROUPSREQUEST']._serialized_start=1665
-  _globals['_LISTGROUPSREQUEST']._serialized_end=1684
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=1686
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=1741
-  _globals['_WATCHGROUPSREQUEST']._serialized_start=1743
-  _globals['_WATCHGROUPSREQUEST']._serialized_end=1789
-  _globals['_WATCHGROUPSRESPONSE']._serialized_start=1791
-  _globals['_WATCHGROUPSRESPONSE']._serialized_end=1847
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1849
-  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1888
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1890
-  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=1965
-  _globals['_CREATEGROUPREQUEST']._serialized_start=1967
-  _globals['_CREATEGROUPREQUEST']._serialized_end=2024
-  _globals['_CREATEGROUPRESPONSE']._serialized_start=2026
-  _globals['_CREATEGROUPRESPONSE']._serialized_end=2081
-  _globals['_UPDATEGROUPREQUEST']._serialized_start=2083
-  _globals['_UPDATEGROUPREQUEST']._serialized_end=2164
-  _globals['_UPDATEGROUPRESPONSE']._serialized_start=2166
-  _globals['_UPDATEGROUPRESPONSE']._serialized_end=2221
-  _globals['_DELETEGROUPREQUEST']._serialized_start=2223
-  _globals['_DELETEGROUPREQUEST']._serialized_end=2258
-  _globals['_DELETEGROUPRESPONSE']._serialized_start=2260
-  _globals['_DELETEGROUPRESPONSE']._serialized_end=2281
-  _globals['_COORDINATORSERVICE']._serialized_start=2284
-  _globals['_COORDINATORSERVICE']._serialized_end=3299
+  _globals['_FAILOVERREQUEST']._serialized_end=1165
+  _globals['_FAILOVERRESPONSE']._serialized_start=1167
+  _globals['_FAILOVERRESPONSE']._serialized_end=1272
+  _globals['_STOPREPLICATIONREQUEST']._serialized_start=1274
+  _globals['_STOPREPLICATIONREQUEST']._serialized_end=1334
+  _globals['_STOPREPLICATIONRESPONSE']._serialized_start=1336
+  _globals['_STOPREPLICATIONRESPONSE']._serialized_end=1395
+  _globals['_PAUSEREPLICATIONREQUEST']._serialized_start=1397
+  _globals['_PAUSEREPLICATIONREQUEST']._serialized_end=1437
+  _globals['_PAUSEREPLICATIONRESPONSE']._serialized_start=1439
+  _globals['_PAUSEREPLICATIONRESPONSE']._serialized_end=1499
+  _globals['_RESUMEREPLICATIONREQUEST']._serialized_start=1501
+  _globals['_RESUMEREPLICATIONREQUEST']._serialized_end=1569
+  _globals['_RESUMEREPLICATIONRESPONSE']._serialized_start=1571
+  _globals['_RESUMEREPLICATIONRESPONSE']._serialized_end=1632
+  _globals['_GETGROUPREQUEST']._serialized_start=1634
+  _globals['_GETGROUPREQUEST']._serialized_end=1666
+  _globals['_GETGROUPRESPONSE']._serialized_start=1668
+  _globals['_GETGROUPRESPONSE']._serialized_end=1720
+  _globals['_LISTGROUPSREQUEST']._serialized_start=1722
+  _globals['_LISTGROUPSREQUEST']._serialized_end=1741
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=1743
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=1798
+  _globals['_WATCHGROUPSREQUEST']._serialized_start=1800
+  _globals['_WATCHGROUPSREQUEST']._serialized_end=1846
+  _globals['_WATCHGROUPSRESPONSE']._serialized_start=1848
+  _globals['_WATCHGROUPSRESPONSE']._serialized_end=1904
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_start=1906
+  _globals['_LISTCHECKPOINTSREQUEST']._serialized_end=1945
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_start=1947
+  _globals['_LISTCHECKPOINTSRESPONSE']._serialized_end=2022
+  _globals['_CREATEGROUPREQUEST']._serialized_start=2024
+  _globals['_CREATEGROUPREQUEST']._serialized_end=2081
+  _globals['_CREATEGROUPRESPONSE']._serialized_start=2083
+  _globals['_CREATEGROUPRESPONSE']._serialized_end=2138
+  _globals['_UPDATEGROUPREQUEST']._serialized_start=2140
+  _globals['_UPDATEGROUPREQUEST']._serialized_end=2221
+  _globals['_UPDATEGROUPRESPONSE']._serialized_start=2223
+  _globals['_UPDATEGROUPRESPONSE']._serialized_end=2278
+  _globals['_DELETEGROUPREQUEST']._serialized_start=2280
+  _globals['_DELETEGROUPREQUEST']._serialized_end=2315
+  _globals['_DELETEGROUPRESPONSE']._serialized_start=2317
+  _globals['_DELETEGROUPRESPONSE']._serialized_end=2338
+  _globals['_COORDINATORSERVICE']._serialized_start=2341
+  _globals['_COORDINATORSERVICE']._serialized_end=3356
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from blkcolo.v1 import types_pb2 as blkcolo_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62lkcolo/v1/primary.proto\x12\nblkcolo.v1\x1a\x16\x62lkcolo/v1/types.proto\"W\n\x17StartReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x19\n\x11secondary_address\x18\x03 \x01(\t\"R\n\x18StartReplicationResponse\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.blkcolo.v1.ForwardState\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"Z\n&PrimaryServicePrepareCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"a\n\'PrimaryServicePrepareCheckpointResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x13\n\x0b\x62\x61rrier_seq\x18\x02 \x01(\x04\x12\x12\n\nsent_bytes\x18\x03 \x01(\x04\"U\n!PrimaryServiceDoCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"=\n\"PrimaryServiceDoCheckpointResponse\x12\x17\n\x0f\x63ommitted_epoch\x18\x01 \x01(\x04\";\n\x16GetSentDataSizeRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"Y\n\x17GetSentDataSizeResponse\x12\x12\n\nsent_bytes\x18\x01 \x01(\x04\x12\x1b\n\x13sent_bytes_in_epoch\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"X\n$PrimaryServiceStopReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\"l\n%PrimaryServiceStopReplicationResponse\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.blkcolo.v1.ForwardState\x12\x1a\n\x12unreplicated_bytes\x18\x02 \x01(\x04\"/\n\x1ePrimaryServiceGetStatusRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\xe9\x03\n\rForwardStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.blkcolo.v1.ForwardState\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x1c\n\x0f\x63ommitted_epoch\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\nsent_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13sent_bytes_in_epoch\x18\x07 \x01(\x04\x12\x13\n\x0b\x61\x63ked_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fin_flight_bytes\x18\t \x01(\x04\x12\x1a\n\x12unreplicated_bytes\x18\n \x01(\x04\x12\x11\n\tprotected\x18\x0b \x01(\x08\x12\x19\n\x11verify_done_bytes\x18\x0c \x01(\x04\x12\x1a\n\x12verify_total_bytes\x18\r \x01(\x04\x12$\n\x07\x66\x61ilure\x18\x0e \x01(\x0b\x32\x13.blkcolo.v1.Failure\x12#\n\x07volumes\x18\x0f \x03(\x0b\x32\x12.blkcolo.v1.Volume\x12\x10\n\x08nbd_uris\x18\x10 \x03(\t\x12)\n\nack_policy\x18\x11 \x01(\x0e\x32\x15.blkcolo.v1.AckPolicyB\x12\n\x10_committed_epoch\"L\n\x1fPrimaryServiceGetStatusResponse\x12)\n\x06groups\x18\x01 \x03(\x0b\x32\x19.blkcolo.v1.ForwardStatus\"1\n\x0c\x46\x65nceRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"#\n\rFenceResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x32\xd4\x05\n\x0ePrimaryService\x12]\n\x10StartReplication\x12#.blkcolo.v1.StartReplicationRequest\x1a$.blkcolo.v1.StartReplicationResponse\x12|\n\x11PrepareCheckpoint\x12\x32.blkcolo.v1.PrimaryServicePrepareCheckpointRequest\x1a\x33.blkcolo.v1.PrimaryServicePrepareCheckpointResponse\x12m\n\x0c\x44oCheckpoint\x12-.blkcolo.v1.PrimaryServiceDoCheckpointRequest\x1a..blkcolo.v1.PrimaryServiceDoCheckpointResponse\x12Z\n\x0fGetSentDataSize\x12\".blkcolo.v1.GetSentDataSizeRequest\x1a#.blkcolo.v1.GetSentDataSizeResponse\x12v\n\x0fStopReplication\x12\x30.blkcolo.v1.PrimaryServiceStopReplicationRequest\x1a\x31.blkcolo.v1.PrimaryServiceStopReplicationResponse\x12\x64\n\tGetStatus\x12*.blkcolo.v1.PrimaryServiceGetStatusRequest\x1a+.blkcolo.v1.PrimaryServiceGetStatusResponse\x12<\n\x05\x46\x65nce\x12\x18.blkcolo.v1.FenceRequest\x1a\x19.blkcolo.v1.FenceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x62lkcolo/v1/primary.proto\x12\nblkcolo.v1\x1a\x16\x62lkcolo/v1/types.proto\"r\n\x17StartReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x19\n\x11secondary_address\x18\x03 \x01(\t\x12\x19\n\x11\x64iscard_secondary\x18\x04 \x01(\x08\"R\n\x18StartReplicationResponse\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.blkcolo.v1.ForwardState\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"Z\n&PrimaryServicePrepareCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"a\n\'PrimaryServicePrepareCheckpointResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x13\n\x0b\x62\x61rrier_seq\x18\x02 \x01(\x04\x12\x12\n\nsent_bytes\x18\x03 \x01(\x04\"U\n!PrimaryServiceDoCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"=\n\"PrimaryServiceDoCheckpointResponse\x12\x17\n\x0f\x63ommitted_epoch\x18\x01 \x01(\x04\";\n\x16GetSentDataSizeRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"Y\n\x17GetSentDataSizeResponse\x12\x12\n\nsent_bytes\x18\x01 \x01(\x04\x12\x1b\n\x13sent_bytes_in_epoch\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"X\n$PrimaryServiceStopReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x64rain\x18\x03 \x01(\x08\"l\n%PrimaryServiceStopReplicationResponse\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.blkcolo.v1.ForwardState\x12\x1a\n\x12unreplicated_bytes\x18\x02 \x01(\x04\"/\n\x1ePrimaryServiceGetStatusRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\xe9\x04\n\rForwardStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.blkcolo.v1.ForwardState\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x1c\n\x0f\x63ommitted_epoch\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x12\n\nsent_bytes\x18\x06 \x01(\x04\x12\x1b\n\x13sent_bytes_in_epoch\x18\x07 \x01(\x04\x12\x13\n\x0b\x61\x63ked_bytes\x18\x08 \x01(\x04\x12\x17\n\x0fin_flight_bytes\x18\t \x01(\x04\x12\x1a\n\x12unreplicated_bytes\x18\n \x01(\x04\x12\x11\n\tprotected\x18\x0b \x01(\x08\x12\x19\n\x11resync_done_bytes\x18\x0c \x01(\x04\x12\x1a\n\x12resync_total_bytes\x18\r \x01(\x04\x12$\n\x07\x66\x61ilure\x18\x0e \x01(\x0b\x32\x13.blkcolo.v1.Failure\x12#\n\x07volumes\x18\x0f \x03(\x0b\x32\x12.blkcolo.v1.Volume\x12\x10\n\x08nbd_uris\x18\x10 \x03(\t\x12)\n\nack_policy\x18\x11 \x01(\x0e\x32\x15.blkcolo.v1.AckPolicy\x12+\n\x0bresync_plan\x18\x12 \x01(\x0e\x32\x16.blkcolo.v1.ResyncPlan\x12\x14\n\x0cresent_bytes\x18\x13 \x01(\x04\x12\x18\n\x0b\x64irty_bytes\x18\x14 \x01(\x04H\x01\x88\x01\x01\x12\x11\n\tthrottled\x18\x15 \x01(\x08\x42\x12\n\x10_committed_epochB\x0e\n\x0c_dirty_bytes\"L\n\x1fPrimaryServiceGetStatusResponse\x12)\n\x06groups\x18\x01 \x03(\x0b\x32\x19.blkcolo.v1.ForwardStatus\"1\n\x0c\x46\x65nceRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"#\n\rFenceResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x32\xd4\x05\n\x0ePrimaryService\x12]\n\x10StartReplication\x12#.blkcolo.v1.StartReplicationRequest\x1a$.blkcolo.v1.StartReplicationResponse\x12|\n\x11PrepareCheckpoint\x12\x32.blkcolo.v1.PrimaryServicePrepareCheckpointRequest\x1a\x33.blkcolo.v1.PrimaryServicePrepareCheckpointResponse\x12m\n\x0c\x44oCheckpoint\x12-.blkcolo.v1.PrimaryServiceDoCheckpointRequest\x1a..blkcolo.v1.PrimaryServiceDoCheckpointResponse\x12Z\n\x0fGetSentDataSize\x12\".blkcolo.v1.GetSentDataSizeRequest\x1a#.blkcolo.v1.GetSentDataSizeResponse\x12v\n\x0fStopReplication\x12\x30.blkcolo.v1.PrimaryServiceStopReplicationRequest\x1a\x31.blkcolo.v1.PrimaryServiceStopReplicationResponse\x12\x64\n\tGetStatus\x12*.blkcolo.v1.PrimaryServiceGetStatusRequest\x1a+.blkcolo.v1.PrimaryServiceGetStatusResponse\x12<\n\x05\x46\x65nce\x12\x18.blkcolo.v1.FenceRequest\x1a\x19.blkcolo.v1.FenceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,35 +33,35 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'blkcolo.v1.primary_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STARTREPLICATIONREQUEST']._serialized_start=64
-  _globals['_STARTREPLICATIONREQUEST']._serialized_end=151
-  _globals['_STARTREPLICATIONRESPONSE']._serialized_start=153
-  _globals['_STARTREPLICATIONRESPONSE']._serialized_end=235
-  _globals['_PRIMARYSERVICEPREPARECHECKPOINTREQUEST']._serialized_start=237
-  _globals['_PRIMARYSERVICEPREPARECHECKPOINTREQUEST']._serialized_end=327
-  _globals['_PRIMARYSERVICEPREPARECHECKPOINTRESPONSE']._serialized_start=329
-  _globals['_PRIMARYSERVICEPREPARECHECKPOINTRESPONSE']._serialized_end=426
-  _globals['_PRIMARYSERVICEDOCHECKPOINTREQUEST']._serialized_start=428
-  _globals['_PRIMARYSERVICEDOCHECKPOINTREQUEST']._serialized_end=513
-  _globals['_PRIMARYSERVICEDOCHECKPOINTRESPONSE']._serialized_start=515
-  _globals['_PRIMARYSERVICEDOCHECKPOINTRESPONSE']._serialized_end=576
-  _globals['_GETSENTDATASIZEREQUEST']._serialized_start=578
-  _globals['_GETSENTDATASIZEREQUEST']._serialized_end=637
-  _globals['_GETSENTDATASIZERESPONSE']._serialized_start=639
-  _globals['_GETSENTDATASIZERESPONSE']._serialized_end=728
-  _globals['_PRIMARYSERVICESTOPREPLICATIONREQUEST']._serialized_start=730
-  _globals['_PRIMARYSERVICESTOPREPLICATIONREQUEST']._serialized_end=818
-  _globals['_PRIMARYSERVICESTOPREPLICATIONRESPONSE']._serialized_start=820
-  _globals['_PRIMARYSERVICESTOPREPLICATIONRESPONSE']._serialized_end=928
-  _globals['_PRIMARYSERVICEGETSTATUSREQUEST']._serialized_start=930
-  _globals['_PRIMARYSERVICEGETSTATUSREQUEST']._serialized_end=977
-  _globals['_FORWARDSTATUS']._serialized_start=980
-  _globals['_FORWARDSTATUS']._serialized_end=1469
-  _globals['_PRIMARYSERVICEGETSTATUSRESPONSE']._serialized_start=1471
-  _globals['_PRIMARYSERVICEGETSTATUSRESPONSE']._serialized_end=1547
-  _globals['_FENCEREQUEST']._serialized_start=1549
-  _globals['_FENCEREQUEST']._serialized_end=1598
-  _globals['_FENCERESPONSE']._serialized_start=1600
-  _globals['_FENCERESPONSE']._serialized_end=1635
-  _globals['_PRIMARYSERVICE']._serialized_start=1638
-  _globals['_PRIMARYSERVICE']._serialized_end=2362
+  _globals['_STARTREPLICATIONREQUEST']._serialized_end=178
+  _globals['_STARTREPLICATIONRESPONSE']._serialized_start=180
+  _globals['_STARTREPLICATIONRESPONSE']._serialized_end=262
+  _globals['_PRIMARYSERVICEPREPARECHECKPOINTREQUEST']._serialized_start=264
+  _globals['_PRIMARYSERVICEPREPARECHECKPOINTREQUEST']._serialized_end=354
+  _globals['_PRIMARYSERVICEPREPARECHECKPOINTRESPONSE']._serialized_start=356
+  _globals['_PRIMARYSERVICEPREPARECHECKPOINTRESPONSE']._serialized_end=453
+  _globals['_PRIMARYSERVICEDOCHECKPOINTREQUEST']._serialized_start=455
+  _globals['_PRIMARYSERVICEDOCHECKPOINTREQUEST']._serialized_end=540
+  _globals['_PRIMARYSERVICEDOCHECKPOINTRESPONSE']._serialized_start=542
+  _globals['_PRIMARYSERVICEDOCHECKPOINTRESPONSE']._serialized_end=603
+  _globals['_GETSENTDATASIZEREQUEST']._serialized_start=605
+  _globals['_GETSENTDATASIZEREQUEST']._serialized_end=664
+  _globals['_GETSENTDATASIZERESPONSE']._serialized_start=666
+  _globals['_GETSENTDATASIZERESPONSE']._serialized_end=755
+  _globals['_PRIMARYSERVICESTOPREPLICATIONREQUEST']._serialized_start=757
+  _globals['_PRIMARYSERVICESTOPREPLICATIONREQUEST']._serialized_end=845
+  _globals['_PRIMARYSERVICESTOPREPLICATIONRESPONSE']._serialized_start=847
+  _globals['_PRIMARYSERVICESTOPREPLICATIONRESPONSE']._serialized_end=955
+  _globals['_PRIMARYSERVICEGETSTATUSREQUEST']._serialized_start=957
+  _globals['_PRIMARYSERVICEGETSTATUSREQUEST']._serialized_end=1004
+  _globals['_FORWARDSTATUS']._serialized_start=1007
+  _globals['_FORWARDSTATUS']._serialized_end=1624
+  _globals['_PRIMARYSERVICEGETSTATUSRESPONSE']._serialized_start=1626
+  _globals['_PRIMARYSERVICEGETSTATUSRESPONSE']._serialized_end=1702
+  _globals['_FENCEREQUEST']._serialized_start=1704
+  _globals['_FENCEREQUEST']._serialized_end=1753
+  _globals['_FENCERESPONSE']._serialized_start=1755
+  _globals['_FENCERESPONSE']._serialized_end=1790
+  _globals['_PRIMARYSERVICE']._serialized_start=1793
+  _globals['_PRIMARYSERVICE']._serialized_end=2517
 # @@protoc_insertion_point(module_scope)

@@ -28,22 +28,26 @@ class StartReplicationRequest(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     SECONDARY_ADDRESS_FIELD_NUMBER: _builtins.int
+    DISCARD_SECONDARY_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     generation: _builtins.int
     """The caller's generation; may be newer than the known one."""
     secondary_address: _builtins.str
     """Where the secondary's gRPC listens."""
+    discard_secondary: _builtins.bool
+    """The secondary may overwrite contents that never came from this group."""
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         generation: _builtins.int = ...,
         secondary_address: _builtins.str = ...,
+        discard_secondary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "secondary_address", b"secondary_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_secondary", b"discard_secondary", "generation", b"generation", "group", b"group", "secondary_address", b"secondary_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -338,12 +342,16 @@ class ForwardStatus(_message.Message):
     IN_FLIGHT_BYTES_FIELD_NUMBER: _builtins.int
     UNREPLICATED_BYTES_FIELD_NUMBER: _builtins.int
     PROTECTED_FIELD_NUMBER: _builtins.int
-    VERIFY_DONE_BYTES_FIELD_NUMBER: _builtins.int
-    VERIFY_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    RESYNC_DONE_BYTES_FIELD_NUMBER: _builtins.int
+    RESYNC_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
     NBD_URIS_FIELD_NUMBER: _builtins.int
     ACK_POLICY_FIELD_NUMBER: _builtins.int
+    RESYNC_PLAN_FIELD_NUMBER: _builtins.int
+    RESENT_BYTES_FIELD_NUMBER: _builtins.int
+    DIRTY_BYTES_FIELD_NUMBER: _builtins.int
+    THROTTLED_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     state: _types_pb2.ForwardState.ValueType
@@ -366,12 +374,20 @@ class ForwardStatus(_message.Message):
     """Written by the VM and never applied by the secondary."""
     protected: _builtins.bool
     """True while every VM write is forwarded and a checkpoint of this stream is committed."""
-    verify_done_bytes: _builtins.int
-    """Bytes compared by the running verify pass."""
-    verify_total_bytes: _builtins.int
-    """Bytes that the verify pass covers."""
+    resync_done_bytes: _builtins.int
+    """Bytes compared by the running resync."""
+    resync_total_bytes: _builtins.int
+    """Bytes that the resync compares in all."""
     ack_policy: _types_pb2.AckPolicy.ValueType
     """When VM writes are answered."""
+    resync_plan: _types_pb2.ResyncPlan.ValueType
+    """What the current stream had to compare."""
+    resent_bytes: _builtins.int
+    """Bytes sent again by resyncs since the service started."""
+    dirty_bytes: _builtins.int
+    """Bytes of regions written since the last commit; absent where that is not known."""
+    throttled: _builtins.bool
+    """True while VM writes wait for the secondary (full window or Disk Buffer)."""
     @_builtins.property
     def failure(self) -> _types_pb2.Failure:
         """The last failure; absent if there is none."""
@@ -398,20 +414,29 @@ class ForwardStatus(_message.Message):
         in_flight_bytes: _builtins.int = ...,
         unreplicated_bytes: _builtins.int = ...,
         protected: _builtins.bool = ...,
-        verify_done_bytes: _builtins.int = ...,
-        verify_total_bytes: _builtins.int = ...,
+        resync_done_bytes: _builtins.int = ...,
+        resync_total_bytes: _builtins.int = ...,
         failure: _types_pb2.Failure | None = ...,
         volumes: _abc.Iterable[_types_pb2.Volume] | None = ...,
         nbd_uris: _abc.Iterable[_builtins.str] | None = ...,
         ack_policy: _types_pb2.AckPolicy.ValueType = ...,
+        resync_plan: _types_pb2.ResyncPlan.ValueType = ...,
+        resent_bytes: _builtins.int = ...,
+        dirty_bytes: _builtins.int | None = ...,
+        throttled: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "nbd_uris", b"nbd_uris", "protected", b"protected", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "unreplicated_bytes", b"unreplicated_bytes", "verify_done_bytes", b"verify_done_bytes", "verify_total_bytes", b"verify_total_bytes", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "nbd_uris", b"nbd_uris", "protected", b"protected", "resent_bytes", b"resent_bytes", "resync_done_bytes", b"resync_done_bytes", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
+    _WhichOneofReturnType__dirty_bytes: _TypeAlias = _typing.Literal["dirty_bytes"]  # noqa: Y015
+    _WhichOneofArgType__dirty_bytes: _TypeAlias = _typing.Literal["_dirty_bytes", b"_dirty_bytes"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__committed_epoch) -> _WhichOneofReturnType__committed_epoch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dirty_bytes) -> _WhichOneofReturnType__dirty_bytes | None: ...
 
 Global___ForwardStatus: _TypeAlias = ForwardStatus  # noqa: Y015
 

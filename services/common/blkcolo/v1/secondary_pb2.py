@@ -26,15 +26,15 @@ from blkcolo.v1 import stream_pb2 as blkcolo_dot_v1_dot_stream__pb2
 from blkcolo.v1 import types_pb2 as blkcolo_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62lkcolo/v1/secondary.proto\x12\nblkcolo.v1\x1a\x17\x62lkcolo/v1/stream.proto\x1a\x16\x62lkcolo/v1/types.proto\"q\n(SecondaryServicePrepareCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x13\n\x0b\x62\x61rrier_seq\x18\x04 \x01(\x04\"a\n)SecondaryServicePrepareCheckpointResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x14\n\x0c\x62uffer_bytes\x18\x03 \x01(\x04\"W\n#SecondaryServiceDoCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"V\n$SecondaryServiceDoCheckpointResponse\x12\x17\n\x0f\x63ommitted_epoch\x18\x01 \x01(\x04\x12\x15\n\rdropped_bytes\x18\x02 \x01(\x04\"o\n&SecondaryServiceStopReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\"\n\x04mode\x18\x03 \x01(\x0e\x32\x14.blkcolo.v1.StopMode\"\x9b\x01\n\'SecondaryServiceStopReplicationResponse\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.blkcolo.v1.ReplicaState\x12\x1c\n\x0f\x63ommitted_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x15\n\rflushed_bytes\x18\x03 \x01(\x04\x42\x12\n\x10_committed_epoch\"1\n SecondaryServiceGetStatusRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\xb6\x03\n\rReplicaStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.blkcolo.v1.ReplicaState\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x1c\n\x0f\x63ommitted_epoch\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x1b\n\x0eprepared_epoch\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x14\n\x0creceived_seq\x18\x07 \x01(\x04\x12\x13\n\x0b\x61pplied_seq\x18\x08 \x01(\x04\x12\x14\n\x0c\x62uffer_bytes\x18\t \x01(\x04\x12\x15\n\roverlay_bytes\x18\n \x01(\x04\x12$\n\x07\x66\x61ilure\x18\x0b \x01(\x0b\x32\x13.blkcolo.v1.Failure\x12#\n\x07volumes\x18\x0c \x03(\x0b\x32\x12.blkcolo.v1.Volume\x12\x14\n\x0csecondary_vm\x18\r \x01(\x08\x12\x10\n\x08nbd_uris\x18\x0e \x03(\t\x12\x1d\n\x15\x66lush_remaining_bytes\x18\x0f \x01(\x04\x42\x12\n\x10_committed_epochB\x11\n\x0f_prepared_epoch\"N\n!SecondaryServiceGetStatusResponse\x12)\n\x06groups\x18\x01 \x03(\x0b\x32\x19.blkcolo.v1.ReplicaStatus\"7\n&SecondaryServiceListCheckpointsRequest\x12\r\n\x05group\x18\x01 \x01(\t\"E\n\x0f\x43heckpointEntry\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12#\n\x1b\x63ommitted_timestamp_seconds\x18\x02 \x01(\x01\"[\n\'SecondaryServiceListCheckpointsResponse\x12\x30\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1b.blkcolo.v1.CheckpointEntry*p\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12STOP_MODE_FAILOVER\x10\x01\x12\x16\n\x12STOP_MODE_ROLLBACK\x10\x02\x12\x19\n\x15STOP_MODE_KEEP_LATEST\x10\x03\x32\xc1\x05\n\x10SecondaryService\x12U\n\x0cWriteForward\x12\x1f.blkcolo.v1.WriteForwardRequest\x1a .blkcolo.v1.WriteForwardResponse(\x01\x30\x01\x12\x80\x01\n\x11PrepareCheckpoint\x12\x34.blkcolo.v1.SecondaryServicePrepareCheckpointRequest\x1a\x35.blkcolo.v1.SecondaryServicePrepareCheckpointResponse\x12q\n\x0c\x44oCheckpoint\x12/.blkcolo.v1.SecondaryServiceDoCheckpointRequest\x1a\x30.blkcolo.v1.SecondaryServiceDoCheckpointResponse\x12z\n\x0fStopReplication\x12\x32.blkcolo.v1.SecondaryServiceStopReplicationRequest\x1a\x33.blkcolo.v1.SecondaryServiceStopReplicationResponse\x12h\n\tGetStatus\x12,.blkcolo.v1.SecondaryServiceGetStatusRequest\x1a-.blkcolo.v1.SecondaryServiceGetStatusResponse\x12z\n\x0fListCheckpoints\x12\x32.blkcolo.v1.SecondaryServiceListCheckpointsRequest\x1a\x33.blkcolo.v1.SecondaryServiceListCheckpointsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x62lkcolo/v1/secondary.proto\x12\nblkcolo.v1\x1a\x17\x62lkcolo/v1/stream.proto\x1a\x16\x62lkcolo/v1/types.proto\"q\n(SecondaryServicePrepareCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x13\n\x0b\x62\x61rrier_seq\x18\x04 \x01(\x04\"a\n)SecondaryServicePrepareCheckpointResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x14\n\x0c\x62uffer_bytes\x18\x03 \x01(\x04\"W\n#SecondaryServiceDoCheckpointRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\"V\n$SecondaryServiceDoCheckpointResponse\x12\x17\n\x0f\x63ommitted_epoch\x18\x01 \x01(\x04\x12\x15\n\rdropped_bytes\x18\x02 \x01(\x04\"\x8d\x01\n&SecondaryServiceStopReplicationRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\"\n\x04mode\x18\x03 \x01(\x0e\x32\x14.blkcolo.v1.StopMode\x12\x12\n\x05\x65poch\x18\x04 \x01(\x04H\x00\x88\x01\x01\x42\x08\n\x06_epoch\"\xa3\x01\n\'SecondaryServiceStopReplicationResponse\x12\'\n\x05state\x18\x01 \x01(\x0e\x32\x18.blkcolo.v1.ReplicaState\x12\x1c\n\x0f\x63ommitted_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\x1d\n\x15\x66lush_remaining_bytes\x18\x03 \x01(\x04\x42\x12\n\x10_committed_epoch\"1\n SecondaryServiceGetStatusRequest\x12\r\n\x05group\x18\x01 \x01(\t\"\xad\x04\n\rReplicaStatus\x12\r\n\x05group\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.blkcolo.v1.ReplicaState\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12\x1c\n\x0f\x63ommitted_epoch\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12\x1b\n\x0eprepared_epoch\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\r\n\x05\x65poch\x18\x06 \x01(\x04\x12\x14\n\x0creceived_seq\x18\x07 \x01(\x04\x12\x13\n\x0b\x61pplied_seq\x18\x08 \x01(\x04\x12\x14\n\x0c\x62uffer_bytes\x18\t \x01(\x04\x12\x15\n\roverlay_bytes\x18\n \x01(\x04\x12$\n\x07\x66\x61ilure\x18\x0b \x01(\x0b\x32\x13.blkcolo.v1.Failure\x12#\n\x07volumes\x18\x0c \x03(\x0b\x32\x12.blkcolo.v1.Volume\x12\x14\n\x0csecondary_vm\x18\r \x01(\x08\x12\x10\n\x08nbd_uris\x18\x0e \x03(\t\x12\x1d\n\x15\x66lush_remaining_bytes\x18\x0f \x01(\x04\x12\x19\n\x11\x66lush_total_bytes\x18\x10 \x01(\x04\x12\x1a\n\x12\x62uffer_limit_bytes\x18\x11 \x01(\x04\x12\x15\n\rhistory_bytes\x18\x12 \x01(\x04\x12\x12\n\nreplica_id\x18\x13 \x01(\t\x12\x13\n\x0b\x62uffer_full\x18\x14 \x01(\x08\x42\x12\n\x10_committed_epochB\x11\n\x0f_prepared_epoch\"N\n!SecondaryServiceGetStatusResponse\x12)\n\x06groups\x18\x01 \x03(\x0b\x32\x19.blkcolo.v1.ReplicaStatus\"7\n&SecondaryServiceListCheckpointsRequest\x12\r\n\x05group\x18\x01 \x01(\t\"k\n\x0f\x43heckpointEntry\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12#\n\x1b\x63ommitted_timestamp_seconds\x18\x02 \x01(\x01\x12\x12\n\nundo_bytes\x18\x03 \x01(\x04\x12\x10\n\x08nbd_uris\x18\x04 \x03(\t\"[\n\'SecondaryServiceListCheckpointsResponse\x12\x30\n\x0b\x63heckpoints\x18\x01 \x03(\x0b\x32\x1b.blkcolo.v1.CheckpointEntry*p\n\x08StopMode\x12\x19\n\x15STOP_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12STOP_MODE_FAILOVER\x10\x01\x12\x16\n\x12STOP_MODE_ROLLBACK\x10\x02\x12\x19\n\x15STOP_MODE_KEEP_LATEST\x10\x03\x32\xc1\x05\n\x10SecondaryService\x12U\n\x0cWriteForward\x12\x1f.blkcolo.v1.WriteForwardRequest\x1a .blkcolo.v1.WriteForwardResponse(\x01\x30\x01\x12\x80\x01\n\x11PrepareCheckpoint\x12\x34.blkcolo.v1.SecondaryServicePrepareCheckpointRequest\x1a\x35.blkcolo.v1.SecondaryServicePrepareCheckpointResponse\x12q\n\x0c\x44oCheckpoint\x12/.blkcolo.v1.SecondaryServiceDoCheckpointRequest\x1a\x30.blkcolo.v1.SecondaryServiceDoCheckpointResponse\x12z\n\x0fStopReplication\x12\x32.blkcolo.v1.SecondaryServiceStopReplicationRequest\x1a\x33.blkcolo.v1.SecondaryServiceStopReplicationResponse\x12h\n\tGetStatus\x12,.blkcolo.v1.SecondaryServiceGetStatusRequest\x1a-.blkcolo.v1.SecondaryServiceGetStatusResponse\x12z\n\x0fListCheckpoints\x12\x32.blkcolo.v1.SecondaryServiceListCheckpointsRequest\x1a\x33.blkcolo.v1.SecondaryServiceListCheckpointsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'blkcolo.v1.secondary_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOPMODE']._serialized_start=1546
-  _globals['_STOPMODE']._serialized_end=1658
+  _globals['_STOPMODE']._serialized_start=1742
+  _globals['_STOPMODE']._serialized_end=1854
   _globals['_SECONDARYSERVICEPREPARECHECKPOINTREQUEST']._serialized_start=91
   _globals['_SECONDARYSERVICEPREPARECHECKPOINTREQUEST']._serialized_end=204
   _globals['_SECONDARYSERVICEPREPARECHECKPOINTRESPONSE']._serialized_start=206
@@ -43,22 +43,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SECONDARYSERVICEDOCHECKPOINTREQUEST']._serialized_end=392
   _globals['_SECONDARYSERVICEDOCHECKPOINTRESPONSE']._serialized_start=394
   _globals['_SECONDARYSERVICEDOCHECKPOINTRESPONSE']._serialized_end=480
-  _globals['_SECONDARYSERVICESTOPREPLICATIONREQUEST']._serialized_start=482
-  _globals['_SECONDARYSERVICESTOPREPLICATIONREQUEST']._serialized_end=593
-  _globals['_SECONDARYSERVICESTOPREPLICATIONRESPONSE']._serialized_start=596
-  _globals['_SECONDARYSERVICESTOPREPLICATIONRESPONSE']._serialized_end=751
-  _globals['_SECONDARYSERVICEGETSTATUSREQUEST']._serialized_start=753
-  _globals['_SECONDARYSERVICEGETSTATUSREQUEST']._serialized_end=802
-  _globals['_REPLICASTATUS']._serialized_start=805
-  _globals['_REPLICASTATUS']._serialized_end=1243
-  _globals['_SECONDARYSERVICEGETSTATUSRESPONSE']._serialized_start=1245
-  _globals['_SECONDARYSERVICEGETSTATUSRESPONSE']._serialized_end=1323
-  _globals['_SECONDARYSERVICELISTCHECKPOINTSREQUEST']._serialized_start=1325
-  _globals['_SECONDARYSERVICELISTCHECKPOINTSREQUEST']._serialized_end=1380
-  _globals['_CHECKPOINTENTRY']._serialized_start=1382
-  _globals['_CHECKPOINTENTRY']._serialized_end=1451
-  _globals['_SECONDARYSERVICELISTCHECKPOINTSRESPONSE']._serialized_start=1453
-  _globals['_SECONDARYSERVICELISTCHECKPOINTSRESPONSE']._serialized_end=1544
-  _globals['_SECONDARYSERVICE']._serialized_start=1661
-  _globals['_SECONDARYSERVICE']._serialized_end=2366
+  _globals['_SECONDARYSERVICESTOPREPLICATIONREQUEST']._serialized_start=483
+  _globals['_SECONDARYSERVICESTOPREPLICATIONREQUEST']._serialized_end=624
+  _globals['_SECONDARYSERVICESTOPREPLICATIONRESPONSE']._serialized_start=627
+  _globals['_SECONDARYSERVICESTOPREPLICATIONRESPONSE']._serialized_end=790
+  _globals['_SECONDARYSERVICEGETSTATUSREQUEST']._serialized_start=792
+  _globals['_SECONDARYSERVICEGETSTATUSREQUEST']._serialized_end=841
+  _globals['_REPLICASTATUS']._serialized_start=844
+  _globals['_REPLICASTATUS']._serialized_end=1401
+  _globals['_SECONDARYSERVICEGETSTATUSRESPONSE']._serialized_start=1403
+  _globals['_SECONDARYSERVICEGETSTATUSRESPONSE']._serialized_end=1481
+  _globals['_SECONDARYSERVICELISTCHECKPOINTSREQUEST']._serialized_start=1483
+  _globals['_SECONDARYSERVICELISTCHECKPOINTSREQUEST']._serialized_end=1538
+  _globals['_CHECKPOINTENTRY']._serialized_start=1540
+  _globals['_CHECKPOINTENTRY']._serialized_end=1647
+  _globals['_SECONDARYSERVICELISTCHECKPOINTSRESPONSE']._serialized_start=1649
+  _globals['_SECONDARYSERVICELISTCHECKPOINTSRESPONSE']._serialized_end=1740
+  _globals['_SECONDARYSERVICE']._serialized_start=1857
+  _globals['_SECONDARYSERVICE']._serialized_end=2562
 # @@protoc_insertion_point(module_scope)

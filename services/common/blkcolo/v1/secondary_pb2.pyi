@@ -177,24 +177,30 @@ class SecondaryServiceStopReplicationRequest(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     generation: _builtins.int
     """The caller's generation; may be newer than the known one."""
     mode: Global___StopMode.ValueType
     """What is left on the disk."""
+    epoch: _builtins.int
+    """With FAILOVER: the kept checkpoint to lead to; absent: the last committed one."""
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         generation: _builtins.int = ...,
         mode: Global___StopMode.ValueType = ...,
+        epoch: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_epoch", b"_epoch", "epoch", b"epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "mode", b"mode"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epoch", b"_epoch", "epoch", b"epoch", "generation", b"generation", "group", b"group", "mode", b"mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__epoch: _TypeAlias = _typing.Literal["epoch"]  # noqa: Y015
+    _WhichOneofArgType__epoch: _TypeAlias = _typing.Literal["_epoch", b"_epoch"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__epoch) -> _WhichOneofReturnType__epoch | None: ...
 
 Global___SecondaryServiceStopReplicationRequest: _TypeAlias = SecondaryServiceStopReplicationRequest  # noqa: Y015
 
@@ -206,23 +212,23 @@ class SecondaryServiceStopReplicationResponse(_message.Message):
 
     STATE_FIELD_NUMBER: _builtins.int
     COMMITTED_EPOCH_FIELD_NUMBER: _builtins.int
-    FLUSHED_BYTES_FIELD_NUMBER: _builtins.int
+    FLUSH_REMAINING_BYTES_FIELD_NUMBER: _builtins.int
     state: _types_pb2.ReplicaState.ValueType
     """The new state."""
     committed_epoch: _builtins.int
-    """The checkpoint that the disk holds; absent with KEEP_LATEST."""
-    flushed_bytes: _builtins.int
-    """Bytes that were written from the Disk Buffer into the disk."""
+    """The checkpoint that the view shows; absent with KEEP_LATEST."""
+    flush_remaining_bytes: _builtins.int
+    """Bytes still to be flushed into the disk, in the background."""
     def __init__(
         self,
         *,
         state: _types_pb2.ReplicaState.ValueType = ...,
         committed_epoch: _builtins.int | None = ...,
-        flushed_bytes: _builtins.int = ...,
+        flush_remaining_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "flushed_bytes", b"flushed_bytes", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "flush_remaining_bytes", b"flush_remaining_bytes", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
@@ -273,6 +279,11 @@ class ReplicaStatus(_message.Message):
     SECONDARY_VM_FIELD_NUMBER: _builtins.int
     NBD_URIS_FIELD_NUMBER: _builtins.int
     FLUSH_REMAINING_BYTES_FIELD_NUMBER: _builtins.int
+    FLUSH_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    BUFFER_LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    HISTORY_BYTES_FIELD_NUMBER: _builtins.int
+    REPLICA_ID_FIELD_NUMBER: _builtins.int
+    BUFFER_FULL_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     state: _types_pb2.ReplicaState.ValueType
@@ -297,6 +308,16 @@ class ReplicaStatus(_message.Message):
     """True where a Secondary VM writes to the view (COLO)."""
     flush_remaining_bytes: _builtins.int
     """Bytes still to be flushed by a failover or a stop."""
+    flush_total_bytes: _builtins.int
+    """Bytes that the flush moves in all; 0 without a flush."""
+    buffer_limit_bytes: _builtins.int
+    """Undo bytes at which VM writes are held up; 0: no limit."""
+    history_bytes: _builtins.int
+    """Undo bytes of kept checkpoints."""
+    replica_id: _builtins.str
+    """Names this copy, as in Welcome; empty before the first checkpoint."""
+    buffer_full: _builtins.bool
+    """True while the Disk Buffer is at its limit."""
     @_builtins.property
     def failure(self) -> _types_pb2.Failure:
         """The last failure; absent if there is none."""
@@ -327,10 +348,15 @@ class ReplicaStatus(_message.Message):
         secondary_vm: _builtins.bool = ...,
         nbd_uris: _abc.Iterable[_builtins.str] | None = ...,
         flush_remaining_bytes: _builtins.int = ...,
+        flush_total_bytes: _builtins.int = ...,
+        buffer_limit_bytes: _builtins.int = ...,
+        history_bytes: _builtins.int = ...,
+        replica_id: _builtins.str = ...,
+        buffer_full: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_prepared_epoch", b"_prepared_epoch", "committed_epoch", b"committed_epoch", "failure", b"failure", "prepared_epoch", b"prepared_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_prepared_epoch", b"_prepared_epoch", "applied_seq", b"applied_seq", "buffer_bytes", b"buffer_bytes", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "failure", b"failure", "flush_remaining_bytes", b"flush_remaining_bytes", "generation", b"generation", "group", b"group", "nbd_uris", b"nbd_uris", "overlay_bytes", b"overlay_bytes", "prepared_epoch", b"prepared_epoch", "received_seq", b"received_seq", "secondary_vm", b"secondary_vm", "state", b"state", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_prepared_epoch", b"_prepared_epoch", "applied_seq", b"applied_seq", "buffer_bytes", b"buffer_bytes", "buffer_full", b"buffer_full", "buffer_limit_bytes", b"buffer_limit_bytes", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "failure", b"failure", "flush_remaining_bytes", b"flush_remaining_bytes", "flush_total_bytes", b"flush_total_bytes", "generation", b"generation", "group", b"group", "history_bytes", b"history_bytes", "nbd_uris", b"nbd_uris", "overlay_bytes", b"overlay_bytes", "prepared_epoch", b"prepared_epoch", "received_seq", b"received_seq", "replica_id", b"replica_id", "secondary_vm", b"secondary_vm", "state", b"state", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
@@ -397,19 +423,29 @@ class CheckpointEntry(_message.Message):
 
     EPOCH_FIELD_NUMBER: _builtins.int
     COMMITTED_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
+    UNDO_BYTES_FIELD_NUMBER: _builtins.int
+    NBD_URIS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch."""
     committed_timestamp_seconds: _builtins.float
     """When it was committed, seconds since 1970."""
+    undo_bytes: _builtins.int
+    """Undo bytes that lead from the next kept checkpoint back to this one."""
+    @_builtins.property
+    def nbd_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its read-only NBD exports, one a volume; none for the last committed one."""
+
     def __init__(
         self,
         *,
         epoch: _builtins.int = ...,
         committed_timestamp_seconds: _builtins.float = ...,
+        undo_bytes: _builtins.int = ...,
+        nbd_uris: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_timestamp_seconds", b"committed_timestamp_seconds", "epoch", b"epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed_timestamp_seconds", b"committed_timestamp_seconds", "epoch", b"epoch", "nbd_uris", b"nbd_uris", "undo_bytes", b"undo_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

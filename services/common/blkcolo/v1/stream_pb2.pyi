@@ -58,12 +58,15 @@ class Hello(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
+    DISCARD_SECONDARY_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """The protocol version; unequal versions MUST be refused."""
     group: _builtins.str
     """The group."""
     generation: _builtins.int
     """The sender's generation."""
+    discard_secondary: _builtins.bool
+    """The secondary may overwrite contents that never came from this group."""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Volume]:
         """The group's volumes. Records name a volume by its index in this list."""
@@ -75,10 +78,11 @@ class Hello(_message.Message):
         group: _builtins.str = ...,
         generation: _builtins.int = ...,
         volumes: _abc.Iterable[_types_pb2.Volume] | None = ...,
+        discard_secondary: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "protocol_version", b"protocol_version", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_secondary", b"discard_secondary", "generation", b"generation", "group", b"group", "protocol_version", b"protocol_version", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,22 +319,26 @@ class Welcome(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     COMMITTED_EPOCH_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    REPLICA_ID_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """The secondary's generation, equal to the hello's."""
     committed_epoch: _builtins.int
     """The last committed checkpoint; absent before the first."""
     epoch: _builtins.int
     """The epoch that the stream starts in."""
+    replica_id: _builtins.str
+    """Names this copy of the group's volumes; another value is another copy."""
     def __init__(
         self,
         *,
         generation: _builtins.int = ...,
         committed_epoch: _builtins.int | None = ...,
         epoch: _builtins.int = ...,
+        replica_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation", "replica_id", b"replica_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
@@ -347,22 +355,26 @@ class Ack(_message.Message):
     RECEIVED_SEQ_FIELD_NUMBER: _builtins.int
     APPLIED_SEQ_FIELD_NUMBER: _builtins.int
     DURABLE_SEQ_FIELD_NUMBER: _builtins.int
+    BUFFER_FULL_FIELD_NUMBER: _builtins.int
     received_seq: _builtins.int
     """All messages up to this seq are in the secondary's memory."""
     applied_seq: _builtins.int
     """All messages up to this seq are on the secondary's disk (page cache)."""
     durable_seq: _builtins.int
     """All writes up to this seq are durable."""
+    buffer_full: _builtins.bool
+    """The Disk Buffer is at its limit: the primary SHOULD hold VM writes up, or detach."""
     def __init__(
         self,
         *,
         received_seq: _builtins.int = ...,
         applied_seq: _builtins.int = ...,
         durable_seq: _builtins.int = ...,
+        buffer_full: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_seq", b"applied_seq", "durable_seq", b"durable_seq", "received_seq", b"received_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied_seq", b"applied_seq", "buffer_full", b"buffer_full", "durable_seq", b"durable_seq", "received_seq", b"received_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,7 +382,7 @@ Global___Ack: _TypeAlias = Ack  # noqa: Y015
 
 @_typing.final
 class Mismatch(_message.Message):
-    """Extents that differ between the two sides."""
+    """Extents that differ between the two sides; the primary MUST send them again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -29,7 +29,7 @@ class _ForwardStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ForwardS
     """Not replicating; the VM's disk is served, nothing is forwarded."""
     FORWARD_STATE_CONNECTING: _ForwardState.ValueType  # 2
     """Opening the WriteForward stream."""
-    FORWARD_STATE_VERIFYING: _ForwardState.ValueType  # 3
+    FORWARD_STATE_RESYNCING: _ForwardState.ValueType  # 3
     """Streaming; the contents of both sides are being compared."""
     FORWARD_STATE_REPLICATING: _ForwardState.ValueType  # 4
     """Streaming; both sides agreed, checkpoints may be prepared."""
@@ -47,7 +47,7 @@ FORWARD_STATE_IDLE: ForwardState.ValueType  # 1
 """Not replicating; the VM's disk is served, nothing is forwarded."""
 FORWARD_STATE_CONNECTING: ForwardState.ValueType  # 2
 """Opening the WriteForward stream."""
-FORWARD_STATE_VERIFYING: ForwardState.ValueType  # 3
+FORWARD_STATE_RESYNCING: ForwardState.ValueType  # 3
 """Streaming; the contents of both sides are being compared."""
 FORWARD_STATE_REPLICATING: ForwardState.ValueType  # 4
 """Streaming; both sides agreed, checkpoints may be prepared."""
@@ -177,7 +177,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The operation needs a replicating group."""
     REASON_ALREADY_REPLICATING: _Reason.ValueType  # 14
     """The group replicates already."""
-    REASON_VERIFYING: _Reason.ValueType  # 15
+    REASON_RESYNCING: _Reason.ValueType  # 15
     """Contents are still being compared."""
     REASON_LINK_LOST: _Reason.ValueType  # 16
     """The WriteForward stream broke or stalled."""
@@ -211,6 +211,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The group exists already."""
     REASON_INTERNAL: _Reason.ValueType  # 31
     """A program error; the log has the details."""
+    REASON_BUFFER_FULL: _Reason.ValueType  # 32
+    """The secondary's Disk Buffer is at its limit and the policy says detach."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused or failed. The names are the ErrorInfo reasons."""
@@ -245,7 +247,7 @@ REASON_NOT_REPLICATING: Reason.ValueType  # 13
 """The operation needs a replicating group."""
 REASON_ALREADY_REPLICATING: Reason.ValueType  # 14
 """The group replicates already."""
-REASON_VERIFYING: Reason.ValueType  # 15
+REASON_RESYNCING: Reason.ValueType  # 15
 """Contents are still being compared."""
 REASON_LINK_LOST: Reason.ValueType  # 16
 """The WriteForward stream broke or stalled."""
@@ -279,7 +281,37 @@ REASON_GROUP_EXISTS: Reason.ValueType  # 30
 """The group exists already."""
 REASON_INTERNAL: Reason.ValueType  # 31
 """A program error; the log has the details."""
+REASON_BUFFER_FULL: Reason.ValueType  # 32
+"""The secondary's Disk Buffer is at its limit and the policy says detach."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
+
+class _ResyncPlan:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResyncPlanEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResyncPlan.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESYNC_PLAN_UNSPECIFIED: _ResyncPlan.ValueType  # 0
+    """No stream yet."""
+    RESYNC_PLAN_RESUME: _ResyncPlan.ValueType  # 1
+    """Nothing: no region was written since the last commit."""
+    RESYNC_PLAN_DIRTY: _ResyncPlan.ValueType  # 2
+    """The regions that were written since the last commit."""
+    RESYNC_PLAN_FULL: _ResyncPlan.ValueType  # 3
+    """Everything: a new copy, or nobody knows what was written."""
+
+class ResyncPlan(_ResyncPlan, metaclass=_ResyncPlanEnumTypeWrapper):
+    """What a new stream must compare before a checkpoint can be committed in it."""
+
+RESYNC_PLAN_UNSPECIFIED: ResyncPlan.ValueType  # 0
+"""No stream yet."""
+RESYNC_PLAN_RESUME: ResyncPlan.ValueType  # 1
+"""Nothing: no region was written since the last commit."""
+RESYNC_PLAN_DIRTY: ResyncPlan.ValueType  # 2
+"""The regions that were written since the last commit."""
+RESYNC_PLAN_FULL: ResyncPlan.ValueType  # 3
+"""Everything: a new copy, or nobody knows what was written."""
+Global___ResyncPlan: _TypeAlias = ResyncPlan  # noqa: Y015
 
 class _AckPolicy:
     ValueType = _typing.NewType("ValueType", _builtins.int)

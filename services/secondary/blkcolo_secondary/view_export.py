@@ -6,18 +6,13 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from blkcolo.nbd.export import Allocation, AllocationExtent
-from blkcolo_secondary import view
-from blkcolo_secondary.block_index import HOLE
-from blkcolo_secondary.view import Source
+from blkcolo_secondary.allocation import allocation
 
 if TYPE_CHECKING:
     import asyncio
 
+    from blkcolo.nbd.export import AllocationExtent
     from blkcolo_secondary.group import ReplicaGroup
-
-#: One answer describes at most this many bytes; clients ask on.
-_DESCRIBE_BYTES = 64 << 20
 
 
 class ViewExport:
@@ -53,8 +48,15 @@ class ViewExport:
         """False with a Secondary VM, and after failover."""
         return not self._group.writable
 
-    def writable_now(self) -> asyncio.Future[None] | None:
+    def opened(self) -> None:
+        """A client chose the export."""
+
+    def closed(self) -> None:
+        """It is gone."""
+
+    def admit(self, offset: int, length: int) -> asyncio.Future[None] | None:
         """The view never waits."""
+        del offset, length
         return None
 
     def read_into(self, offset: int, target: memoryview) -> None:
@@ -100,31 +102,4 @@ class ViewExport:
 
     def allocation(self, offset: int, length: int) -> list[AllocationExtent]:
         """Describes the view."""
-        length = min(length, _DESCRIBE_BYTES)
-        extents: list[AllocationExtent] = []
-        for segment in self._buffer.segments(self._volume, offset, length):
-            start, end = view.part(segment, offset, length, self.size)
-            extents.extend(self._describe(segment, start, end))
-        return extents
-
-    def _describe(
-        self, segment: view.Segment, start: int, end: int
-    ) -> list[AllocationExtent]:
-        zero, data = Allocation.HOLE | Allocation.ZERO, Allocation.DATA
-        if segment.source is Source.UNDO:
-            is_hole = segment.run is not None and segment.run.position == HOLE
-            return [AllocationExtent(end - start, zero if is_hole else data)]
-        if segment.source is Source.OVERLAY:
-            overlay = self._buffer.overlays[self._volume]
-            is_hole = overlay is not None and overlay.is_hole(start, end - start)
-            return [AllocationExtent(end - start, zero if is_hole else data)]
-        extents: list[AllocationExtent] = []
-        at = start
-        for found in self._buffer.disks[self._volume].data_extents(start, end - start):
-            if found.offset > at:
-                extents.append(AllocationExtent(found.offset - at, zero))
-            extents.append(AllocationExtent(found.length, data))
-            at = found.end
-        if at < end:
-            extents.append(AllocationExtent(end - at, zero))
-        return extents
+        return allocation(self._buffer, self._volume, offset, length)

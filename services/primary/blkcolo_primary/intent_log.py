@@ -1,0 +1,306 @@
+"""Which regions may differ from the last committed checkpoint: a persistent bitmap.
+
+Each bit is on disk before the write that it stands for, so whatever dies, the regions
+named here are all that a resync has to look at; and when this primary returns after a
+failover, they are where it ran ahead of the checkpoint. Bits are cleared lazily, some
+time after the commit that made them superfluous: a hot region pays for its bit once.
+
+The file is a log (framing: `blkcolo.records`), rewritten as a whole when bits are
+cleared:
+
+    record kind | volume | a            | b           | payload
+    BASE        | 0      | committed    | region size | JSON: replica_id, sizes
+    BITMAP      | index  | 0            | 0           | roaring bitmap, portable form
+    MARK        | index  | first region | end region  | none
+
+A file that is missing, damaged, or of other sizes says nothing: everything may differ.
+After DRBD's activity log and bitmap, QEMU's dirty bitmaps.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyroaring import BitMap
+
+from blkcolo import records
+from blkcolo.errors import DataLoss
+from blkcolo.extents import Extent
+from blkcolo.records import RecordLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from blkcolo.files import Folder
+
+#: A region is at least this long, in bytes.
+SMALLEST_REGION = 64 << 10
+#: A volume has at most about this many regions where the size is chosen for it.
+_MOST_REGIONS = 1 << 20
+#: Epochs that may be uncommitted at once before their bits are joined.
+_MOST_EPOCHS = 16
+
+
+class IntentKind(enum.IntEnum):
+    """Record kinds of an intent log."""
+
+    BASE = 1
+    BITMAP = 2
+    MARK = 3
+
+
+class Base(NamedTuple):
+    """The copy, and the checkpoint in it, that the bits are relative to."""
+
+    replica_id: str
+    committed: int
+
+
+def region_size_for(largest_volume: int) -> int:
+    """The default size of a region, in bytes, by the size of the largest volume."""
+    size = SMALLEST_REGION
+    while largest_volume // size > _MOST_REGIONS:
+        size *= 2
+    return size
+
+
+class IntentLog:
+    """The intent log of one group."""
+
+    def __init__(
+        self, folder: Folder, group: str, sizes: Sequence[int], region_size: int
+    ) -> None:
+        """Reads back what an earlier run left.
+
+        Args:
+            folder: where it lives.
+            group: the group's name; the file's, too.
+            sizes: the volumes' sizes in bytes.
+            region_size: bytes a bit stands for; a power of two.
+        """
+        self.base: Base | None = None
+        #: Why an existing log could not be used; None where there is no such log.
+        self.damage: DataLoss | None = None
+        self.region_size = region_size
+        self._folder = folder
+        self._name = f"{group}.intent"
+        self._sizes = list(sizes)
+        self._shift = region_size.bit_length() - 1
+        self._marked = [BitMap() for _ in sizes]
+        self._touched: dict[int, list[BitMap]] = {}
+        self._unsynced = [BitMap() for _ in sizes]
+        self._syncing = [BitMap() for _ in sizes]
+        self._log: RecordLog | None = None
+        if self._name in folder.names():
+            self._load()
+
+    def _load(self) -> None:
+        file = self._folder.open(self._name)
+        try:
+            log = RecordLog(file, self._name)
+            for record in log.load():
+                self._take(log, record)
+        except DataLoss as error:
+            self.damage = error
+            self.forget()
+            file.close()
+            return
+        if self.base is None:
+            file.close()
+            self.forget()
+            return
+        self._log = log
+        # Epochs start at 0: whatever is committed next clears these.
+        self._touched[-1] = [bitmap.copy() for bitmap in self._marked]
+
+    def _take(self, log: RecordLog, record: records.Record) -> None:
+        match record.kind:
+            case IntentKind.BASE:
+                said = json.loads(log.payload(record))
+                if said["sizes"] == self._sizes and record.b == self.region_size:
+                    self.base = Base(said["replica_id"], record.a)
+            case IntentKind.BITMAP:
+                self._marked[record.volume] |= BitMap.deserialize(log.payload(record))
+            case IntentKind.MARK:
+                self._marked[record.volume].add_range(record.a, record.b)
+            case _:
+                self.base = None  # of a newer version: it says nothing to this one
+
+    # What it says.
+
+    @property
+    def known(self) -> bool:
+        """True if the bits say all; False: everything may differ."""
+        return self.base is not None
+
+    @property
+    def dirty_bytes(self) -> int | None:
+        """Bytes of marked regions; None if it is not known."""
+        if self.base is None:
+            return None
+        return sum(extent.length for extents in self.dirty() for extent in extents)
+
+    def dirty(self) -> list[list[Extent]]:
+        """The marked extents of each volume, in order; all of it if not known."""
+        if self.base is None:
+            return [[Extent(0, size)] for size in self._sizes]
+        return [
+            list(self._extents(bitmap, size))
+            for bitmap, size in zip(self._marked, self._sizes, strict=True)
+        ]
+
+    def _extents(self, bitmap: BitMap, size: int) -> Iterator[Extent]:
+        first = end = -1
+        for region in bitmap:
+            if region != end:
+                if end > first:
+                    yield self._extent(first, end, size)
+                first = region
+            end = region + 1
+        if end > first:
+            yield self._extent(first, end, size)
+
+    def _extent(self, first: int, end: int, size: int) -> Extent:
+        start = first << self._shift
+        return Extent(start, min(end << self._shift, size) - start)
+
+    # Before each write.
+
+    def mark(self, epoch: int, volume: int, offset: int, length: int) -> bool:
+        """Marks the regions of an extent; True if the file was written for it.
+
+        Args:
+            epoch: the epoch that the write belongs to.
+            volume: the volume's index.
+            offset: the write's first byte.
+            length: its length in bytes.
+
+        Raises:
+            OSError: the file could not be written; the write must not happen.
+        """
+        first, end = offset >> self._shift, ((offset + length - 1) >> self._shift) + 1
+        touched = self._touched.get(epoch)
+        if touched is None:
+            touched = self._touch_epoch(epoch)
+        marked = self._marked[volume]
+        if end - first == 1:
+            touched[volume].add(first)
+            covered = first in marked
+        else:
+            touched[volume].add_range(first, end)
+            covered = marked.contains_range(first, end)
+        if covered or self._log is None:
+            return False
+        self._log.append(records.header(IntentKind.MARK, volume, first, end))
+        marked.add_range(first, end)
+        self._unsynced[volume].add_range(first, end)
+        return True
+
+    def _touch_epoch(self, epoch: int) -> list[BitMap]:
+        """Starts an epoch's bits; the oldest two share theirs where there are many."""
+        if len(self._touched) >= _MOST_EPOCHS:
+            older, newer = sorted(self._touched)[:2]
+            joined = zip(self._touched[newer], self._touched.pop(older), strict=True)
+            self._touched[newer] = [mine | theirs for mine, theirs in joined]
+        return self._touched.setdefault(epoch, [BitMap() for _ in self._sizes])
+
+    def unsynced(self, volume: int, offset: int, length: int) -> bool:
+        """True if a mark of the extent may not survive power loss yet."""
+        first, end = offset >> self._shift, ((offset + length - 1) >> self._shift) + 1
+        return any(
+            bitmaps[volume].range_cardinality(first, end)
+            for bitmaps in (self._unsynced, self._syncing)
+        )
+
+    def start_sync(self) -> None:
+        """What is marked up to now is what the next `sync` makes durable."""
+        self._syncing = self._unsynced
+        self._unsynced = [BitMap() for _ in self._sizes]
+
+    def end_sync(self, *, durable: bool) -> None:
+        """The `sync` is over, and succeeded or not."""
+        if not durable:
+            both = zip(self._syncing, self._unsynced, strict=True)
+            self._unsynced = [syncing | unsynced for syncing, unsynced in both]
+        self._syncing = [BitMap() for _ in self._sizes]
+
+    def sync(self) -> None:
+        """Makes the marks durable, on any thread; raises OSError."""
+        if self._log is not None:
+            self._log.sync()
+
+    # After each commit.
+
+    def committed(self, epoch: int, base: Base) -> None:
+        """Takes a commit in; `clear` puts it on disk, now or later."""
+        for old in [e for e in self._touched if e <= epoch]:
+            del self._touched[old]
+        if self.base is not None and self.base.replica_id == base.replica_id:
+            self.base = base
+
+    @property
+    def stale_regions(self) -> int:
+        """Marked regions that no epoch above the last commit has written."""
+        live = self._live()
+        return sum(
+            len(marked) - marked.intersection_cardinality(live[volume])
+            for volume, marked in enumerate(self._marked)
+        )
+
+    def _live(self) -> list[BitMap]:
+        return [
+            BitMap.union(BitMap(), *(touched[volume] for touched in layers))
+            for volume in range(len(self._sizes))
+            for layers in [list(self._touched.values())]
+        ]
+
+    def clear(self, base: Base, *, durable: bool) -> None:
+        """Rewrites the file with the bits that are still needed.
+
+        Raises:
+            OSError: the disk refused; the old file holds, and says more than it must.
+        """
+        live = self._live()
+        said = json.dumps({"replica_id": base.replica_id, "sizes": self._sizes})
+        content = _record(
+            IntentKind.BASE, 0, base.committed, self.region_size, said.encode()
+        )
+        for volume, bitmap in enumerate(live):
+            if bitmap:
+                content += _record(IntentKind.BITMAP, volume, 0, 0, bitmap.serialize())
+        spare = self._folder.open(f"{self._name}.new")
+        log = RecordLog(spare, self._name)
+        try:
+            spare.truncate(0)
+            log.append(content)
+            if durable:
+                log.sync()
+            self._folder.rename(f"{self._name}.new", self._name)
+        except OSError:
+            log.close()
+            raise
+        if self._log is not None:
+            self._log.close()
+        self._log = log
+        self._marked, self.base = live, base
+
+    def forget(self) -> None:
+        """Says nothing any more: everything may differ."""
+        if self._log is not None:
+            self._log.close()
+        self._folder.remove(self._name)
+        self.base, self._log = None, None
+        self._marked = [BitMap() for _ in self._sizes]
+        self._touched = {}
+
+    def close(self) -> None:
+        """Closes the file and keeps it."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+def _record(kind: IntentKind, volume: int, a: int, b: int, payload: bytes) -> bytes:
+    return records.header(kind, volume, a, b, payload) + payload

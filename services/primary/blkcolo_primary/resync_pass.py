@@ -1,0 +1,174 @@
+"""One resync: compares extents in stream order, and sends again what differs.
+
+Reading an extent and putting its checksum, or its bytes, into the stream is one step,
+so each stands behind every write that it includes and before every later one. The
+secondary saves what it overwrites, so its last checkpoint stays available all
+through. Holes travel as one extent without a checksum, and are repaired by a trim.
+
+    COMPARING --all sent--> SETTLING --answers are in--> COMPLETING --applied--> DONE
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from typing import TYPE_CHECKING
+
+from blkcolo.extents import Extent
+from blkcolo.stream import Verify, VerifyExtent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from blkcolo.files import BlockFile
+    from blkcolo.stream import Mismatch
+    from blkcolo_primary.forwarder_core import ForwarderCore
+    from blkcolo_primary.outbox import Outbox
+
+#: Data under one checksum, in bytes: what one differing byte costs to send again.
+EXTENT_BYTES = 64 << 10
+#: Data compared by one message, in bytes.
+_MESSAGE_BYTES = 1 << 20
+#: A hole compared by one extent, in bytes.
+_HOLE_BYTES = 1 << 30
+#: Messages that may wait for their answers.
+_WINDOW = 16
+#: What is read at once to be sent again, in bytes.
+_SEND_BYTES = 1 << 20
+
+
+class Phase(enum.Enum):
+    """How far a resync is."""
+
+    COMPARING = enum.auto()
+    SETTLING = enum.auto()
+    COMPLETING = enum.auto()
+    DONE = enum.auto()
+
+
+class ResyncPass:
+    """The resync of one stream."""
+
+    def __init__(
+        self,
+        core: ForwarderCore,
+        outbox: Outbox,
+        disks: Sequence[BlockFile],
+        wanted: Sequence[Sequence[Extent]],
+        window_bytes: int,
+    ) -> None:
+        """Plans it; `step` begins.
+
+        Args:
+            core: the group, in whose stream everything is sent.
+            outbox: that stream.
+            disks: the volumes' disks.
+            wanted: extents to compare, by volume.
+            window_bytes: nothing is added while so much is in flight.
+        """
+        self.phase = Phase.COMPARING
+        self.total_bytes = sum(e.length for extents in wanted for e in extents)
+        self.done_bytes = 0
+        self.resent_bytes = 0
+        self._core = core
+        self._outbox = outbox
+        self._disks = disks
+        self._window_bytes = window_bytes
+        self._messages = _messages(disks, wanted)
+        self._last_seq = 0
+
+    def step(self) -> bool:
+        """Does what is due; False if the secondary must answer first.
+
+        Raises:
+            OSError: a disk could not be read.
+        """
+        if self.phase is Phase.COMPARING:
+            return self._compare()
+        if self._outbox.applied_seq < self._last_seq:
+            return False
+        if self.phase is Phase.SETTLING:
+            self._last_seq = self._outbox.control(Verify((), complete=True))
+            self.phase = Phase.COMPLETING
+        elif self.phase is Phase.COMPLETING:
+            self.phase = Phase.DONE
+        return True
+
+    def _compare(self) -> bool:
+        ahead = self._last_seq - self._outbox.applied_seq
+        if ahead >= _WINDOW or self._outbox.in_flight_bytes >= self._window_bytes:
+            return False
+        message = next(self._messages, None)
+        if message is None:
+            self.phase = Phase.SETTLING
+            return True
+        self._last_seq = self._outbox.control(message)
+        self.done_bytes += sum(extent.length for extent in message.extents)
+        return True
+
+    def repair(self, mismatch: Mismatch) -> None:
+        """Sends again what the secondary found to be different.
+
+        Raises:
+            OSError: a disk could not be read.
+        """
+        for extent in mismatch.extents:
+            for part, is_data in split_holes(
+                self._disks[extent.volume], Extent(extent.offset, extent.length)
+            ):
+                self._send(extent.volume, part, is_data=is_data)
+        self._last_seq = max(self._last_seq, self._outbox.last_seq)
+
+    def _send(self, volume: int, extent: Extent, *, is_data: bool) -> None:
+        if not is_data:
+            self._core.zeroed(volume, *extent, trim=True)
+            return
+        for start in range(extent.offset, extent.end, _SEND_BYTES):
+            content = bytearray(min(_SEND_BYTES, extent.end - start))
+            self._disks[volume].read_into(start, memoryview(content))
+            self._core.wrote(volume, start, memoryview(content))
+            self.resent_bytes += len(content)
+            self._core.totals.resent += len(content)
+
+
+def split_holes(disk: BlockFile, extent: Extent) -> Iterator[tuple[Extent, bool]]:
+    """Cuts an extent into data (True) and holes, in order."""
+    at = extent.offset
+    for data in disk.data_extents(*extent):
+        if data.offset > at:
+            yield Extent(at, data.offset - at), False
+        yield data, True
+        at = data.end
+    if at < extent.end:
+        yield Extent(at, extent.end - at), False
+
+
+def _messages(
+    disks: Sequence[BlockFile], wanted: Sequence[Sequence[Extent]]
+) -> Iterator[Verify]:
+    """The comparisons; each is to be sent before the next is asked for."""
+    for volume, extents in enumerate(wanted):
+        for extent in extents:
+            at = extent.offset
+            while at < extent.end:
+                message = _next_message(disks[volume], volume, at, extent.end)
+                yield message
+                at = message.extents[-1].offset + message.extents[-1].length
+
+
+def _next_message(disk: BlockFile, volume: int, at: int, end: int) -> Verify:
+    data = next(disk.data_extents(at, end - at), None)
+    start = data.offset if data is not None else end
+    if start > at:
+        hole = VerifyExtent(volume, at, min(start - at, _HOLE_BYTES), b"")
+        return Verify((hole,))
+    content = bytearray(min(_MESSAGE_BYTES, end - at))
+    view = memoryview(content)
+    disk.read_into(at, view)
+    return Verify(
+        tuple(
+            VerifyExtent(volume, at + start, len(part), hashlib.sha256(part).digest())
+            for start in range(0, len(content), EXTENT_BYTES)
+            for part in [view[start : start + EXTENT_BYTES]]
+        )
+    )

@@ -1,0 +1,58 @@
+"""Which parts of the view are data and which are holes, for NBD block status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.nbd.export import Allocation, AllocationExtent
+from blkcolo_secondary import view
+from blkcolo_secondary.block_index import HOLE
+from blkcolo_secondary.view import Source
+
+if TYPE_CHECKING:
+    from blkcolo_secondary.disk_buffer import DiskBuffer
+
+#: One answer describes at most this many bytes; clients ask on.
+_DESCRIBE_BYTES = 64 << 20
+_ZERO = Allocation.HOLE | Allocation.ZERO
+
+
+def allocation(
+    buffer: DiskBuffer, volume: int, offset: int, length: int, at: int | None = None
+) -> list[AllocationExtent]:
+    """Describes an extent of the view, or of a kept checkpoint; from its start."""
+    length = min(length, _DESCRIBE_BYTES)
+    size = buffer.volumes[volume].size
+    extents: list[AllocationExtent] = []
+    for segment in buffer.segments(volume, offset, length, at):
+        start, end = view.part(segment, offset, length, size)
+        extents.extend(_describe(buffer, volume, segment, start, end))
+    return extents
+
+
+def _describe(
+    buffer: DiskBuffer, volume: int, segment: view.Segment, start: int, end: int
+) -> list[AllocationExtent]:
+    if segment.source is Source.DISK:
+        return _describe_disk(buffer, volume, start, end)
+    if segment.source is Source.UNDO:
+        is_hole = segment.run is not None and segment.run.position == HOLE
+    else:
+        overlay = buffer.overlays[volume]
+        is_hole = overlay is not None and overlay.is_hole(start, end - start)
+    return [AllocationExtent(end - start, _ZERO if is_hole else Allocation.DATA)]
+
+
+def _describe_disk(
+    buffer: DiskBuffer, volume: int, start: int, end: int
+) -> list[AllocationExtent]:
+    extents: list[AllocationExtent] = []
+    at = start
+    for found in buffer.disks[volume].data_extents(start, end - start):
+        if found.offset > at:
+            extents.append(AllocationExtent(found.offset - at, _ZERO))
+        extents.append(AllocationExtent(found.length, Allocation.DATA))
+        at = found.end
+    if at < end:
+        extents.append(AllocationExtent(end - at, _ZERO))
+    return extents
