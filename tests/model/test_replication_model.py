@@ -307,7 +307,8 @@ class Replication(RuleBasedStateMachine):
             if self.primary.outbox is not None:
                 self.primary.do_checkpoint(epoch, self.generation)
                 if self.primary.intent_is_stale or epoch % 3 == 0:
-                    self.primary.clear_intent(durable=HOST)
+                    self.primary.intent.start_clear()
+                    self.primary.finish_clear_intent(durable=HOST)
         self.prepared = {e for e in self.prepared if e > self.committed}
 
     @invariant()

@@ -341,12 +341,16 @@ class ForwarderCore:
             base is None or base.replica_id != self.replica_id
         )
 
-    def clear_intent(self, *, durable: bool) -> None:
+    def finish_clear_intent(self, *, durable: bool) -> None:
         """Clears the bits that commits of this stream made superfluous.
+
+        Needs `intent.start_clear`, and with `durable` a sync of the disks after it.
 
         Raises:
             OSError: the disk refused; nothing is lost.
         """
-        if self.committed is not None:
-            base = Base(self.replica_id, self.committed)
-            self.intent.clear(base, durable=durable)
+        if self.committed is None:
+            self.intent.abandon_clear()
+            return
+        base = Base(self.replica_id, self.committed)
+        self.intent.finish_clear(base, durable=durable)

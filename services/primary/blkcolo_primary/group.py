@@ -76,6 +76,7 @@ class ForwardGroup:
         )
         self.vm_writes = VmWrites(self, disks)
         self._link: asyncio.Task[None] | None = None
+        self._clear: asyncio.Task[None] | None = None
         self._cleared_at = 0.0
 
     def _open_intent_log(self) -> IntentLog:
@@ -294,6 +295,9 @@ class ForwardGroup:
             await self.drain(drain_timeout)
         finally:
             await self._end_link()
+            if self._clear is not None:
+                self._clear.cancel()
+                await asyncio.wait([self._clear])
             await self.vm_writes.close()
             self.core.intent.close()
 
@@ -312,17 +316,36 @@ class ForwardGroup:
         due = (
             now - self._cleared_at >= _CLEAR_SECONDS and self.core.intent.stale_regions
         )
-        busy = self.vm_writes.intent_sync.busy
-        if (self.core.intent_is_stale or due) and not busy:
+        if (self.core.intent_is_stale or due) and not self.core.intent.clearing:
             self._cleared_at = now
-            self._clear_intent()
+            self.core.intent.start_clear()
+            if self.host_durable:
+                self._clear = asyncio.create_task(
+                    self._clear_durably(), name=f"clear {self.name}"
+                )
+            else:
+                self._finish_clear()
         self.changed.fire()
         return committed
 
-    def _clear_intent(self) -> None:
+    async def _clear_durably(self) -> None:
+        """Syncs the disks before the bits of their writes go."""
+        try:
+            await self.vm_writes.sync_disks()
+            await self.vm_writes.intent_sync.idle()
+            self._finish_clear()
+        except OSError as error:
+            self.core.intent.abandon_clear()
+            _log.warning(
+                "intent log not cleared: a resync compares more than it must",
+                group=self.name,
+                error=str(error),
+            )
+
+    def _finish_clear(self) -> None:
         """Clears what commits made superfluous; bits that stay cost time only."""
         try:
-            self.core.clear_intent(durable=self.host_durable)
+            self.core.finish_clear_intent(durable=self.host_durable)
         except OSError as error:
             failure = from_os_error(error, "clearing the intent log")
             raise failure from error

@@ -90,6 +90,7 @@ class IntentLog:
         self._shift = region_size.bit_length() - 1
         self._marked = [BitMap() for _ in sizes]
         self._touched: dict[int, list[BitMap]] = {}
+        self._keep: list[BitMap] | None = None
         self._unsynced = [BitMap() for _ in sizes]
         self._syncing = [BitMap() for _ in sizes]
         self._log: RecordLog | None = None
@@ -185,12 +186,10 @@ class IntentLog:
         if touched is None:
             touched = self._touch_epoch(epoch)
         marked = self._marked[volume]
-        if end - first == 1:
-            touched[volume].add(first)
-            covered = first in marked
-        else:
-            touched[volume].add_range(first, end)
-            covered = marked.contains_range(first, end)
+        touched[volume].add_range(first, end)
+        if self._keep is not None:
+            self._keep[volume].add_range(first, end)
+        covered = marked.contains_range(first, end)
         if covered or self._log is None:
             return False
         self._log.append(records.header(IntentKind.MARK, volume, first, end))
@@ -234,7 +233,7 @@ class IntentLog:
     # After each commit.
 
     def committed(self, epoch: int, base: Base) -> None:
-        """Takes a commit in; `clear` puts it on disk, now or later."""
+        """Takes a commit in; `start_clear` and `finish_clear` clear its bits."""
         for old in [e for e in self._touched if e <= epoch]:
             del self._touched[old]
         if self.base is not None and self.base.replica_id == base.replica_id:
@@ -256,18 +255,36 @@ class IntentLog:
             for layers in [list(self._touched.values())]
         ]
 
-    def clear(self, base: Base, *, durable: bool) -> None:
+    def start_clear(self) -> None:
+        """From here on, what `finish_clear` keeps is noted.
+
+        Between the two the disks are synced where power loss is to be survived: a
+        write that power loss takes back differs from the other side's, and only its
+        bit can tell.
+        """
+        self._keep = self._live()
+
+    @property
+    def clearing(self) -> bool:
+        """True between `start_clear` and `finish_clear`."""
+        return self._keep is not None
+
+    def abandon_clear(self) -> None:
+        """Keeps all bits after all."""
+        self._keep = None
+
+    def finish_clear(self, base: Base, *, durable: bool) -> None:
         """Rewrites the file with the bits that are still needed.
 
         Raises:
             OSError: the disk refused; the old file holds, and says more than it must.
         """
-        live = self._live()
+        keep, self._keep = self._keep or self._live(), None
         said = json.dumps({"replica_id": base.replica_id, "sizes": self._sizes})
         content = _record(
             IntentKind.BASE, 0, base.committed, self.region_size, said.encode()
         )
-        for volume, bitmap in enumerate(live):
+        for volume, bitmap in enumerate(keep):
             if bitmap:
                 content += _record(IntentKind.BITMAP, volume, 0, 0, bitmap.serialize())
         spare = self._folder.open(f"{self._name}.new")
@@ -284,10 +301,11 @@ class IntentLog:
         if self._log is not None:
             self._log.close()
         self._log = log
-        self._marked, self.base = live, base
+        self._marked, self.base = keep, base
 
     def forget(self) -> None:
         """Says nothing any more: everything may differ."""
+        self._keep = None
         if self._log is not None:
             self._log.close()
         self._folder.remove(self._name)

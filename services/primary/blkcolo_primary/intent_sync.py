@@ -51,10 +51,10 @@ class IntentSync:
             self._next = asyncio.get_running_loop().create_future()
         return self._next
 
-    @property
-    def busy(self) -> bool:
-        """True while an fdatasync runs."""
-        return self._running is not None
+    async def idle(self) -> None:
+        """Waits until no fdatasync runs."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
 
     def check(self, volume: int, offset: int, length: int) -> None:
         """Raises OSError where a write's marks are not durable."""

@@ -201,6 +201,15 @@ class VmWrites:
         both.add_done_callback(self._flushes.discard)
         return both
 
+    def sync_disks(self) -> asyncio.Future[None]:
+        """Makes all local disks durable, off the loop."""
+
+        def work() -> None:
+            for disk in self._disks:
+                disk.sync()
+
+        return asyncio.get_running_loop().run_in_executor(self._slow, work)
+
     def release(self, outbox: Outbox) -> None:
         """Lets replies go whose seq the secondary has reached."""
         reached = (

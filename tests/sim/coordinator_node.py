@@ -1,0 +1,238 @@
+"""The coordinator as a simulated process: its cores, driven by answers in time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from blkcolo.errors import BlkcoloError
+from blkcolo_coordinator import policy
+from blkcolo_coordinator.backoff import Backoff
+from blkcolo_coordinator.checkpoint_run import CheckpointRun, Step
+from blkcolo_coordinator.failover_run import FailoverRun
+from blkcolo_coordinator.failover_run import Step as FailoverStep
+from blkcolo_coordinator.group_state import GroupState
+from blkcolo_coordinator.policy import Observation, Policy
+from blkcolo_primary.forward_state import ForwardState
+from blkcolo_secondary.replica_state import ReplicaState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.sim.world import World
+
+_POLICY = Policy(min_interval_seconds=0.05, max_interval_seconds=0.3)
+_CALL = 1.0
+_POLL = 0.05
+_FAILED_OVER = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
+
+
+class CoordinatorNode:
+    """One life of the coordinator; what it stored outlives it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.store = world.coordinator_store
+        self.primary: dict[str, Any] | None = None
+        self.secondary: dict[str, Any] | None = None
+        self._waiting = 0
+        self._backoff = Backoff()
+        self._last_at: float | None = None
+        world.later("coordinator", 0.0, self.tick)
+
+    @property
+    def generation(self) -> int:
+        return int(self.store["generation"])
+
+    def tick(self) -> None:
+        """Asks both sides, and decides when both have answered, or have not."""
+        self._waiting = 2
+        self._ask("primary", self._take_primary)
+        self._ask("secondary", self._take_secondary)
+
+    def _again(self) -> None:
+        self.world.later("coordinator", _POLL, self.tick)
+
+    def _ask(self, name: str, take: Callable[[Any], None]) -> None:
+        self.world.call(name, lambda node, answer: answer(node.status()), take, _CALL)
+
+    def _take_primary(self, answer: Any) -> None:
+        self.primary = None if isinstance(answer, BlkcoloError) else answer
+        self._answered()
+
+    def _take_secondary(self, answer: Any) -> None:
+        self.secondary = None if isinstance(answer, BlkcoloError) else answer
+        self._answered()
+
+    def _answered(self) -> None:
+        self._waiting -= 1
+        if self._waiting == 0:
+            self._decide()
+
+    def _decide(self) -> None:
+        answers = [a for a in (self.primary, self.secondary) if a is not None]
+        known = max((a["generation"] for a in answers), default=0)
+        self.store["generation"] = max(self.generation, known)
+        state = self.store["state"]
+        if state is GroupState.FAILING_OVER:
+            self._fail_over(FailoverRun("vm", force=False))
+        elif state is GroupState.FAILED_OVER:
+            self._fence_late()
+        elif self.store["failover"] is not None:
+            force, self.store["failover"] = self.store["failover"], None
+            self.store["state"] = GroupState.FAILING_OVER
+            self._fail_over(FailoverRun("vm", force=force))
+        elif len(answers) == 2:
+            self._replicate()
+        else:
+            self._last_at = None
+            self._again()
+
+    def _replicate(self) -> None:
+        assert self.primary is not None
+        assert self.secondary is not None
+        now, state = self.world.clock.now, self.primary["state"]
+        if state in (ForwardState.CONNECTING, ForwardState.RESYNCING):
+            self._again()
+        elif state is not ForwardState.REPLICATING:
+            self._start(state)
+        elif self.primary["generation"] != self.generation:
+            self._again()
+        else:
+            self._backoff.reset()
+            seen = Observation(
+                now,
+                self._last_at,
+                self.primary["sent"],
+                self.secondary["buffer"],
+                called=False,
+            )
+            if policy.decide(_POLICY, seen) is None:
+                self._again()
+            else:
+                self._checkpoint(CheckpointRun(self.primary["epoch"], self.generation))
+
+    def _start(self, state: ForwardState) -> None:
+        self._last_at = None
+        now = self.world.clock.now
+        if not self._backoff.may_try(now):
+            self._again()
+            return
+        if state is ForwardState.FENCED:
+            self.store["generation"] = self.generation + 1
+        generation = self.generation
+
+        def done(answer: Any) -> None:
+            if isinstance(answer, BlkcoloError):
+                self._backoff.failed(now, answer)
+            self._again()
+
+        self.world.call(
+            "primary",
+            lambda node, answer: answer(node.start(generation)),
+            done,
+            _CALL,
+        )
+
+    # Runs.
+
+    def _checkpoint(self, run: CheckpointRun) -> None:
+        if run.step is None:
+            name = run.outcome.name if run.outcome else ""
+            self.world.note(f"checkpoint {run.epoch} {name} {run.error or ''}")
+            self._last_at = self.world.clock.now if run.error is None else None
+            self._again()
+            return
+        epoch, generation = run.epoch, run.generation
+        deadline = self.world.clock.now + _CALL - 0.2
+
+        def done(answer: Any) -> None:
+            if isinstance(answer, BlkcoloError):
+                run.failed(0.0, answer)
+            else:
+                run.succeeded(0.0, answer if isinstance(answer, int) else 0)
+            self._checkpoint(run)
+
+        def serve(node: Any, answer: Callable[[Any], None]) -> None:
+            match run.step:
+                case Step.PREPARE_PRIMARY:
+                    answer(node.prepare(epoch, generation))
+                case Step.PREPARE_SECONDARY:
+                    node.prepare(epoch, generation, deadline, answer)
+                case Step.DO_SECONDARY:
+                    node.do_checkpoint(epoch, generation, answer)
+                case Step.DO_PRIMARY:
+                    answer(node.do_checkpoint(epoch, generation))
+                case None:
+                    pass
+
+        of_primary = run.step in (Step.PREPARE_PRIMARY, Step.DO_PRIMARY)
+        self.world.call("primary" if of_primary else "secondary", serve, done, _CALL)
+
+    def _fail_over(self, run: FailoverRun) -> None:
+        if run.step is None:
+            self._failover_ended(run)
+            return
+        if run.step is FailoverStep.RAISE_GENERATION:
+            self.store["generation"] = self.generation + 1
+            run.generation_raised()
+        generation = self.generation
+
+        def asked(answer: Any) -> None:
+            if isinstance(answer, BlkcoloError):
+                run.fail(answer)
+            else:
+                run.secondary_answered(
+                    answer["committed"],
+                    answer["kept"],
+                    failed_over=answer["state"] in _FAILED_OVER,
+                    fenced=answer["generation"] >= generation,
+                )
+            self._fail_over(run)
+
+        def fenced(answer: Any) -> None:
+            run.fence_answered(answer if isinstance(answer, BlkcoloError) else None)
+            self._fail_over(run)
+
+        def stopped(answer: Any) -> None:
+            if isinstance(answer, BlkcoloError):
+                run.fail(answer)
+            else:
+                run.stopped()
+            self._fail_over(run)
+
+        if run.step is FailoverStep.ASK_SECONDARY:
+            self._ask("secondary", asked)
+        elif run.step is FailoverStep.FENCE_PRIMARY:
+            self.world.call(
+                "primary",
+                lambda node, answer: answer(node.fence(generation)),
+                fenced,
+                _CALL,
+            )
+        else:
+            self.world.call(
+                "secondary",
+                lambda node, answer: node.fail_over(generation, answer),
+                stopped,
+                _CALL,
+            )
+
+    def _failover_ended(self, run: FailoverRun) -> None:
+        if run.error is None:
+            self.store["state"] = GroupState.FAILED_OVER
+        elif not run.ordered:
+            self.store["state"] = GroupState.STARTING
+        self.world.note(f"failover ends: {run.error or 'done'}")
+        self._again()
+
+    def _fence_late(self) -> None:
+        generation = self.generation
+        if self.primary is None or self.primary["state"] is ForwardState.FENCED:
+            self._again()
+            return
+        self.world.call(
+            "primary",
+            lambda node, answer: answer(node.fence(generation)),
+            lambda _answer: self._again(),
+            _CALL,
+        )

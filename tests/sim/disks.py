@@ -1,0 +1,198 @@
+"""Disks, files and folders of a simulated machine: they die, tear and forget.
+
+Everything is seen at once by readers (the page cache). What was not synced may be
+lost with the machine's power: any mixture of old and new sectors comes back, and any
+tail of the folder's changes is undone. The death of a process loses nothing of that,
+but may come in the middle of a write.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo.extents import BLOCK_SIZE, Extent
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterator
+
+SECTOR = 512
+
+
+class Crash(BaseException):
+    """The process dies here; nothing in it may catch that."""
+
+
+class Machine:
+    """What a process runs on.
+
+    Attributes:
+        host: its crashes are losses of power.
+        fuse: file operations until the process dies; None: it does not.
+    """
+
+    def __init__(self, name: str, rng: random.Random, *, host: bool) -> None:
+        self.name = name
+        self.host = host
+        self.fuse: int | None = None
+        self.rng = rng
+        self.folder = SimFolder(self)
+        self.images: list[SimFile] = []
+
+    def image(self, size: int) -> SimFile:
+        """A disk image that is there from the beginning."""
+        image = SimFile(self, size)
+        image.sync()
+        self.images.append(image)
+        return image
+
+    def burn(self) -> bool:
+        """One file operation; True if the process dies in it."""
+        if self.fuse is None:
+            return False
+        self.fuse -= 1
+        return self.fuse <= 0
+
+    def crashed(self) -> None:
+        """The process is dead; with `host`, the power was lost."""
+        self.fuse = None
+        if self.host:
+            for file in [*self.images, *self.folder.everything()]:
+                file.lose_power()
+            self.folder.lose_power()
+
+
+class SimFile:
+    """A file; see `blkcolo.files.BlockFile`."""
+
+    def __init__(self, machine: Machine, size: int = 0) -> None:
+        self.content = bytearray(size)
+        self.allocated: set[int] = set()
+        self._machine = machine
+        self._durable = bytes(size)
+        self._durable_allocated: set[int] = set()
+        self._unsynced: set[int] = set()
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def read_into(self, offset: int, target: memoryview) -> None:
+        found = self.content[offset : offset + len(target)]
+        target[: len(found)] = found
+        target[len(found) :] = bytes(len(target) - len(found))
+
+    def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
+        dies = self._machine.burn()
+        if dies:
+            data = data[: self._machine.rng.randint(0, len(data))]
+        self._put(offset, data)
+        if dies:
+            raise Crash
+
+    def _put(self, offset: int, data: memoryview | bytes | bytearray) -> None:
+        end = offset + len(data)
+        if end > len(self.content):
+            self.content.extend(bytes(end - len(self.content)))
+        self.content[offset:end] = data
+        self.allocated.update(range(offset // BLOCK_SIZE, -(-end // BLOCK_SIZE)))
+        self._unsynced.update(range(offset // SECTOR, -(-end // SECTOR)))
+
+    def zero(self, offset: int, length: int, *, may_trim: bool) -> None:
+        if self._machine.burn():
+            raise Crash
+        self._put(offset, bytes(length))
+        if may_trim:
+            first, end = -(-offset // BLOCK_SIZE), (offset + length) // BLOCK_SIZE
+            self.allocated.difference_update(range(first, end))
+
+    def data_extents(self, offset: int, length: int) -> Iterator[Extent]:
+        end = offset + length
+        while offset < end:
+            stop = min((offset // BLOCK_SIZE + 1) * BLOCK_SIZE, end)
+            if offset // BLOCK_SIZE in self.allocated:
+                yield Extent(offset, stop - offset)
+            offset = stop
+
+    def truncate(self, size: int) -> None:
+        if self._machine.burn():
+            raise Crash
+        del self.content[size:]
+        self.content.extend(bytes(size - len(self.content)))
+
+    def sync(self) -> None:
+        if self._machine.burn():
+            raise Crash
+        self._durable = bytes(self.content)
+        self._durable_allocated = set(self.allocated)
+        self._unsynced.clear()
+
+    def lose_power(self) -> None:
+        """Each sector that was not synced is the old one or the new one."""
+        rng, new = self._machine.rng, bytes(self.content)
+        if len(new) != len(self._durable) and rng.random() < 0.5:
+            del self.content[len(self._durable) :]
+            self.content.extend(bytes(len(self._durable) - len(self.content)))
+        for sector in self._unsynced:
+            start = sector * SECTOR
+            if start >= len(self.content) or rng.random() < 0.5:
+                continue
+            end = min(start + SECTOR, len(self.content))
+            old = self._durable[start:end]
+            self.content[start:end] = old + bytes(end - start - len(old))
+        self.allocated |= self._durable_allocated
+        self._durable, self._unsynced = bytes(self.content), set()
+        self._durable_allocated = set(self.allocated)
+
+    def close(self) -> None:
+        pass
+
+
+class SimFolder:
+    """A folder; see `blkcolo.files.Folder`."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._files: dict[str, SimFile] = {}
+        self._history: list[dict[str, SimFile]] = []
+
+    def everything(self) -> list[SimFile]:
+        """All files that may still come back."""
+        found = [self._files, *self._history]
+        return list({id(f): f for files in found for f in files.values()}.values())
+
+    def _change(self) -> None:
+        if self._machine.burn():
+            raise Crash
+        self._history.append(dict(self._files))
+
+    def names(self) -> list[str]:
+        return sorted(self._files)
+
+    def open(self, name: str) -> SimFile:
+        if name not in self._files:
+            self._change()
+            self._files[name] = SimFile(self._machine)
+        return self._files[name]
+
+    def remove(self, name: str) -> None:
+        if name in self._files:
+            self._change()
+            del self._files[name]
+
+    def rename(self, old: str, new: str) -> None:
+        self._change()
+        self._files[new] = self._files.pop(old)
+        self.sync()
+
+    def sync(self) -> None:
+        if self._machine.burn():
+            raise Crash
+        self._history.clear()
+
+    def lose_power(self) -> None:
+        """The last changes that were not synced are undone."""
+        keep = self._machine.rng.randint(0, len(self._history))
+        if keep < len(self._history):
+            self._files = dict(self._history[keep])
+        self._history.clear()
