@@ -40,9 +40,11 @@ from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.intent_log import IntentLog
 from blkcolo_primary.resync_plan import ResyncPlan
 from blkcolo_secondary.history import HistoryPolicy
-from blkcolo_secondary.replica import Replica, ReplicaOptions, StopMode
+from blkcolo_secondary.replica import Replica
+from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.save_and_write import Sync
+from blkcolo_secondary.stop_plan import StopMode
 from tests.memory_files import MemoryFile, MemoryFolder
 
 if TYPE_CHECKING:

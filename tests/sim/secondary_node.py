@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason
 from blkcolo.stream import Hello, Mismatch, StreamFailure
 from blkcolo_secondary.history import HistoryPolicy
-from blkcolo_secondary.replica import Replica, ReplicaOptions, StopMode
+from blkcolo_secondary.replica import Replica
+from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.save_and_write import Sync
+from blkcolo_secondary.stop_plan import StopMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import from_os_error
+from blkcolo.errors import Reason, Refused, from_os_error
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -55,3 +55,22 @@ def _equal_pieces(disk: BlockFile, extent: VerifyExtent) -> Iterator[bool]:
             content = bytearray(min(_STEP, data.end - start))
             disk.read_into(start, memoryview(content))
             yield not any(content)
+
+
+def foreign_contents(group: str, volume: str, offset: int, why: str) -> Refused:
+    """The refusal to overwrite what never came from the group's primary.
+
+    Args:
+        group: the group's name.
+        volume: the volume's name.
+        offset: the first byte that would be overwritten.
+        why: what would overwrite it, as a clause.
+    """
+    return Refused(
+        Reason.CONTENTS_DIFFER,
+        f"volume {volume}: the contents of this secondary never came from group"
+        f" {group}, and {why} (first at byte {offset}); give it new images, or"
+        " resume replication with --discard secondary to overwrite it",
+        volume,
+        offset,
+    )

@@ -12,13 +12,43 @@ from typing import TYPE_CHECKING
 from blkcolo.extents import BLOCK_SIZE, Blocks
 from blkcolo_secondary.block_index import HOLE
 from blkcolo_secondary.disk_buffer import STEP
+from blkcolo_secondary.group_journal import Phase
+from blkcolo_secondary.save_and_write import Sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from blkcolo_secondary.disk_buffer import DiskBuffer
+    from blkcolo_secondary.group_journal import GroupJournal
 
 _SETTLE_BLOCKS = (1 << 20) // BLOCK_SIZE
+
+
+def steps(
+    buffer: DiskBuffer, journal: GroupJournal, *, failover: bool
+) -> Iterator[int | Sync]:
+    """Brings the disk to the view, and records the end; yields bytes moved.
+
+    A Sync is to be carried out before the next step.
+
+    Raises:
+        OSError: the disk refused; calling again goes on.
+        BlkcoloError: the journal could not be written, likewise.
+    """
+    yield from roll_back(buffer)
+    if buffer.host:
+        yield Sync(buffer.sync_disks)
+    base = buffer.base
+    if failover:
+        journal.update(phase=Phase.SETTLING)
+        buffer.direct = True
+        buffer.drop_layers(lambda _: True)
+        yield from settle_overlays(buffer)
+        journal.update(phase=Phase.FAILED_OVER)
+    else:
+        journal.update(phase=Phase.STOPPED)
+        buffer.drop_layers(lambda epoch: base is None or epoch > base)
+    buffer.drop_overlays()
 
 
 def roll_back(buffer: DiskBuffer) -> Iterator[int]:

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from blkcolo.stream import Hello, Request, Response
     from blkcolo_secondary.receiver import Receiver
-    from blkcolo_secondary.replica import Committed, Prepared, Replica, StopMode
+    from blkcolo_secondary.replica import Replica
+    from blkcolo_secondary.replica_options import Committed, Prepared
+    from blkcolo_secondary.stop_plan import StopMode
 
 _log = structlog.get_logger(__name__)
 

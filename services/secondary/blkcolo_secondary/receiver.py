@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import google_crc32c
 
-from blkcolo.errors import DataLoss, Invalid, Reason
+from blkcolo.errors import DataLoss, Invalid, Reason, Refused
 from blkcolo.extents import check_extent
 from blkcolo.stream import Batch, RecordKind, extend_digest
 
@@ -156,6 +156,23 @@ class Receiver:
             if sealed.epoch == epoch and self.verified:
                 return sealed
         return None
+
+    def check_preparable(self, epoch: int) -> None:
+        """Raises Refused unless the epoch's writes are only not all applied yet."""
+        if not self.first_epoch <= epoch <= self.epoch:
+            raise Refused(
+                Reason.EPOCH_GAP,
+                f"group {self.group}: epoch {epoch} cannot be prepared,"
+                f" {self.epoch} is the current one",
+                epoch=epoch,
+            )
+        if epoch < self.epoch:
+            raise Refused(
+                Reason.RESYNCING,
+                f"group {self.group}: epoch {epoch} cannot be prepared before the"
+                " contents of both sides were compared; wait for that",
+                epoch=epoch,
+            )
 
     def forget(self, committed: int) -> None:
         """Drops what is committed from the list of sealed epochs."""

@@ -8,14 +8,11 @@ or raises.
 
 from __future__ import annotations
 
-import enum
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from blkcolo.errors import (
     BlkcoloError,
-    DataLoss,
     Reason,
     Refused,
     StaleGeneration,
@@ -24,66 +21,33 @@ from blkcolo.errors import (
 )
 from blkcolo.stream import (
     Ack,
-    Barrier,
-    Batch,
-    Flush,
     Hello,
     Mismatch,
-    Verify,
     Welcome,
 )
 from blkcolo_secondary import flush
-from blkcolo_secondary.comparison import differing
+from blkcolo_secondary.apply_message import Target, message_steps
 from blkcolo_secondary.disk_buffer import DiskBuffer
 from blkcolo_secondary.group_journal import Checkpoint, GroupJournal, Phase
 from blkcolo_secondary.hello_check import check_hello
-from blkcolo_secondary.history import HistoryPolicy, prune
+from blkcolo_secondary.history import prune
 from blkcolo_secondary.receiver import Receiver
+from blkcolo_secondary.replica_options import Committed, Prepared
 from blkcolo_secondary.replica_state import Event, ReplicaState, advance
-from blkcolo_secondary.save_and_write import Sync
+from blkcolo_secondary.stop_plan import (
+    StopMode,
+    check_target,
+    plan_stop,
+    stopped_already,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Request, VolumeId
-
-
-class StopMode(enum.IntEnum):
-    """What StopReplication leaves; the numbers are those of blkcolo.v1.StopMode."""
-
-    FAILOVER = 1
-    ROLLBACK = 2
-    KEEP_LATEST = 3
-
-
-class Prepared(NamedTuple):
-    """An epoch that may be committed."""
-
-    epoch: int
-    records: int
-
-
-class Committed(NamedTuple):
-    """The committed epoch and the bytes that left the buffer."""
-
-    epoch: int
-    dropped_bytes: int
-
-
-@dataclass(frozen=True)
-class ReplicaOptions:
-    """What a group is told by its configuration.
-
-    Attributes:
-        host_durable: power loss is to be survived, not only the death of processes.
-        buffer_limit_bytes: undo bytes at which the VM is held up; 0: no limit.
-        history: which checkpoints are kept.
-    """
-
-    host_durable: bool = False
-    buffer_limit_bytes: int = 0
-    history: HistoryPolicy = field(default_factory=HistoryPolicy)
+    from blkcolo_secondary.replica_options import ReplicaOptions
+    from blkcolo_secondary.save_and_write import Sync
 
 
 _AT_START = {
@@ -141,6 +105,7 @@ class Replica:
             settled=settled,
             host=host,
         )
+        self._target = Target(group, self.buffer, self.journal)
         #: How many readers each kept checkpoint has.
         self.readers: Counter[int] = Counter()
         self.stream: Receiver | None = None
@@ -250,7 +215,7 @@ class Replica:
         """
         self._check_current(stream)
         try:
-            for answer in self._apply(stream, seq, message):
+            for answer in message_steps(self._target, stream, seq, message):
                 yield answer
                 self._check_current(stream)  # a stop may come between two steps
         except BlkcoloError as error:
@@ -264,56 +229,6 @@ class Replica:
                 Reason.LINK_LOST,
                 f"group {self.group}: this stream was stopped or replaced",
             )
-
-    def _apply(
-        self, stream: Receiver, seq: int, message: Request
-    ) -> Iterator[Mismatch | Sync | None]:
-        match message:
-            case Batch():
-                stream.check_batch(message)
-                if not self.journal.state.is_replica:
-                    first = message.volumes[0], message.offsets[0]
-                    raise self._foreign(*first, "the VM writes while they are compared")
-                yield from self.buffer.apply(message)
-            case Barrier():
-                stream.seal(message, seq)
-                self.buffer.seal(message.epoch)
-            case Verify():
-                yield from self._compare(stream, message)
-            case Flush():
-                # The edge syncs, off this thread, and then sets `durable`.
-                pass
-            case Hello():
-                raise DataLoss(
-                    Reason.SEQUENCE_GAP,
-                    f"group {self.group}: a second hello in one stream;"
-                    " the primary must open a new one",
-                )
-
-    def _compare(self, stream: Receiver, message: Verify) -> Iterator[Mismatch | None]:
-        different = yield from differing(
-            self.buffer.disks, self.volumes, message.extents
-        )
-        if different and not self.journal.state.is_replica:
-            first = different[0].volume, different[0].offset
-            raise self._foreign(*first, "they differ")
-        if different:
-            yield Mismatch(tuple(different))
-        if message.complete:
-            if not self.journal.state.is_replica:
-                self.journal.update(is_replica=True)  # it is equal: ours
-            stream.verified = True
-
-    def _foreign(self, volume: int, offset: int, why: str) -> Refused:
-        name = self.volumes[volume].name
-        return Refused(
-            Reason.CONTENTS_DIFFER,
-            f"volume {name}: the contents of this secondary never came from group"
-            f" {self.group}, and {why} (first at byte {offset}); give it new images, or"
-            " resume replication with --discard secondary to overwrite it",
-            name,
-            offset,
-        )
 
     def fault(self, stream: Receiver, error: BlkcoloError) -> None:
         """The stream cannot be trusted from here on."""
@@ -353,20 +268,7 @@ class Replica:
                 " needs it to be RECEIVING; resume replication",
                 epoch=epoch,
             )
-        if not stream.first_epoch <= epoch <= stream.epoch:
-            raise Refused(
-                Reason.EPOCH_GAP,
-                f"group {self.group}: epoch {epoch} cannot be prepared,"
-                f" {stream.epoch} is the current one",
-                epoch=epoch,
-            )
-        if epoch < stream.epoch:
-            raise Refused(
-                Reason.RESYNCING,
-                f"group {self.group}: epoch {epoch} cannot be prepared before the"
-                " contents of both sides were compared; wait for that",
-                epoch=epoch,
-            )
+        stream.check_preparable(epoch)
         return None
 
     def check_commit(self, epoch: int, generation: int) -> bool:
@@ -450,60 +352,34 @@ class Replica:
             BlkcoloError: the journal could not be written: nothing happened.
         """
         self._check_generation(generation, may_be_newer=True)
-        if self._stopped_already(mode):
-            self._check_target(epoch, [self.shown])
+        if stopped_already(self.state, mode):
+            check_target(self.group, epoch, [self.shown])
             if generation > self.generation:
                 self.journal.update(generation=generation)
             return
-        event = _STOP_EVENTS[mode]
-        state = advance(self.group, self.state, event)
-        if mode is StopMode.FAILOVER and self.committed is None:
-            raise Refused(
-                Reason.NO_CHECKPOINT,
-                f"group {self.group} has no committed checkpoint: there is nothing"
-                " to fail over to; resume replication and wait for one",
-            )
-        self._check_target(epoch, [c.epoch for c in self.checkpoints])
-        newest = max(self.buffer.newest_epoch or 0, self.journal.state.epoch)
-        if self.stream is not None:
-            newest = max(newest, self.stream.epoch)
-        phase = _PHASES[state]
-        if phase is Phase.ROLLING_BACK and self.committed is None:
-            state, phase = ReplicaState.STOPPED, Phase.STOPPED
-        has_base = self.committed is not None and mode is not StopMode.KEEP_LATEST
-        base = self.committed if epoch is None else epoch
-        failover = mode is StopMode.FAILOVER
+        kept = [checkpoint.epoch for checkpoint in self.checkpoints]
+        plan = plan_stop(self.group, self.state, mode, kept, epoch)
+        durable, failover = self.journal.state, mode is StopMode.FAILOVER
         self.journal.update(
             generation=generation,
-            phase=phase,
-            epoch=newest,
-            has_base=has_base,
-            base=base if has_base else None,
-            history=self.journal.state.history if has_base else (),
-            is_replica=self.journal.state.is_replica and not failover,
+            phase=plan.phase,
+            epoch=self._newest_epoch(),
+            has_base=plan.base is not None,
+            base=plan.base,
+            history=durable.history if plan.base is not None else (),
+            is_replica=durable.is_replica and not failover,
         )
-        self.state, self.stream, self.failure = state, None, None
-        if not has_base or base is None:
+        self.state, self.stream, self.failure = plan.state, None, None
+        if plan.base is None:
             self.buffer.forget_base()
         elif failover:
-            self.buffer.lead_to(base)
+            self.buffer.lead_to(plan.base)
             self.buffer.direct = False
 
-    def _check_target(self, epoch: int | None, available: Sequence[int | None]) -> None:
-        if epoch is None or epoch in available:
-            return
-        raise Refused(
-            Reason.NO_CHECKPOINT,
-            f"group {self.group} does not hold checkpoint {epoch}, it holds"
-            f" {', '.join(str(a) for a in available) or 'none'}; name one of these, or"
-            " none for the last committed one",
-            epoch=epoch,
-        )
-
-    def _stopped_already(self, mode: StopMode) -> bool:
-        failed_over = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
-        stopped = (ReplicaState.ROLLING_BACK, ReplicaState.STOPPED)
-        return self.state in (failed_over if mode is StopMode.FAILOVER else stopped)
+    def _newest_epoch(self) -> int:
+        """The newest epoch that anything was received in."""
+        streamed = self.stream.epoch if self.stream is not None else 0
+        return max(self.buffer.newest_epoch or 0, self.journal.state.epoch, streamed)
 
     def flush_steps(self) -> Iterator[int | Sync]:
         """Brings the disk to what the stop asked for; yields bytes moved by steps.
@@ -513,35 +389,11 @@ class Replica:
         Raises:
             OSError: the disk refused; calling again goes on.
         """
-        yield from flush.roll_back(self.buffer)
-        if self.buffer.host:
-            yield Sync(self.buffer.sync_disks)
-        base = self.buffer.base
-        if self.state is ReplicaState.FAILING_OVER:
-            self.journal.update(phase=Phase.SETTLING)
-            self.buffer.direct = True
-            self.buffer.drop_layers(lambda _: True)
-            yield from flush.settle_overlays(self.buffer)
-            self.journal.update(phase=Phase.FAILED_OVER)
-        else:
-            self.journal.update(phase=Phase.STOPPED)
-            self.buffer.drop_layers(lambda epoch: base is None or epoch > base)
-        self.buffer.drop_overlays()
+        failover = self.state is ReplicaState.FAILING_OVER
+        yield from flush.steps(self.buffer, self.journal, failover=failover)
         self.state = advance(self.group, self.state, Event.FLUSHED)
 
     def close(self) -> None:
         """Closes the buffer and the journal; the disks are the caller's."""
         self.buffer.close()
         self.journal.close()
-
-
-_STOP_EVENTS = {
-    StopMode.FAILOVER: Event.FAIL_OVER,
-    StopMode.ROLLBACK: Event.ROLL_BACK,
-    StopMode.KEEP_LATEST: Event.KEEP_LATEST,
-}
-_PHASES = {
-    ReplicaState.FAILING_OVER: Phase.FAILING_OVER,
-    ReplicaState.ROLLING_BACK: Phase.ROLLING_BACK,
-    ReplicaState.STOPPED: Phase.STOPPED,
-}

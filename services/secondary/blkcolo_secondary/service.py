@@ -18,7 +18,8 @@ from blkcolo_secondary.checkpoint_export import Exports
 from blkcolo_secondary.group import ReplicaGroup
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.metrics import registry
-from blkcolo_secondary.replica import Replica, ReplicaOptions
+from blkcolo_secondary.replica import Replica
+from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.servicer import SecondaryServicer
 from blkcolo_secondary.view_export import ViewExport
 

@@ -9,8 +9,8 @@ from blkcolo.grpc_stream import decode_request, encode_response
 from blkcolo.stream import Hello
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import secondary_pb2_grpc as rpc
-from blkcolo_secondary.replica import StopMode
 from blkcolo_secondary.status import checkpoint_entries, report, state_message
+from blkcolo_secondary.stop_plan import StopMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -1,0 +1,107 @@
+"""StopReplication: what each mode leads to, planned before anything is changed."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from blkcolo.errors import Reason, Refused
+from blkcolo_secondary.group_journal import Phase
+from blkcolo_secondary.replica_state import Event, ReplicaState, advance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class StopMode(enum.IntEnum):
+    """What StopReplication leaves; the numbers are those of blkcolo.v1.StopMode."""
+
+    FAILOVER = 1
+    ROLLBACK = 2
+    KEEP_LATEST = 3
+
+
+class StopPlan(NamedTuple):
+    """Where a stop leads.
+
+    Attributes:
+        state: the state that holds from now on.
+        phase: the same, as the journal keeps it.
+        base: the checkpoint that the disk goes to; None: it stays as it is, and every
+            checkpoint is given up.
+    """
+
+    state: ReplicaState
+    phase: Phase
+    base: int | None
+
+
+_EVENTS = {
+    StopMode.FAILOVER: Event.FAIL_OVER,
+    StopMode.ROLLBACK: Event.ROLL_BACK,
+    StopMode.KEEP_LATEST: Event.KEEP_LATEST,
+}
+_PHASES = {
+    ReplicaState.FAILING_OVER: Phase.FAILING_OVER,
+    ReplicaState.ROLLING_BACK: Phase.ROLLING_BACK,
+    ReplicaState.STOPPED: Phase.STOPPED,
+}
+_LEADS_TO = {
+    StopMode.FAILOVER: (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER),
+    StopMode.ROLLBACK: (ReplicaState.ROLLING_BACK, ReplicaState.STOPPED),
+    StopMode.KEEP_LATEST: (ReplicaState.STOPPED,),
+}
+
+
+def stopped_already(state: ReplicaState, mode: StopMode) -> bool:
+    """True if such a stop was done, or is under way."""
+    return state in _LEADS_TO[mode]
+
+
+def plan_stop(
+    group: str,
+    state: ReplicaState,
+    mode: StopMode,
+    checkpoints: Sequence[int],
+    target: int | None,
+) -> StopPlan:
+    """Says where a stop leads.
+
+    Args:
+        group: its name, for errors.
+        state: the state that holds.
+        mode: what is to be left.
+        checkpoints: what failover can lead to, oldest first.
+        target: with FAILOVER the checkpoint that was asked for; None: the last one.
+
+    Raises:
+        Refused: the state does not allow it, or there is no such checkpoint.
+    """
+    following = advance(group, state, _EVENTS[mode])
+    committed = checkpoints[-1] if checkpoints else None
+    if mode is StopMode.FAILOVER and committed is None:
+        raise Refused(
+            Reason.NO_CHECKPOINT,
+            f"group {group} has no committed checkpoint: there is nothing"
+            " to fail over to; resume replication and wait for one",
+        )
+    check_target(group, target, checkpoints)
+    if mode is StopMode.KEEP_LATEST or committed is None:
+        return StopPlan(ReplicaState.STOPPED, Phase.STOPPED, None)
+    base = committed if target is None else target
+    return StopPlan(following, _PHASES[following], base)
+
+
+def check_target(
+    group: str, target: int | None, available: Sequence[int | None]
+) -> None:
+    """Raises Refused unless the checkpoint that was asked for, if any, is there."""
+    if target is None or target in available:
+        return
+    raise Refused(
+        Reason.NO_CHECKPOINT,
+        f"group {group} does not hold checkpoint {target}, it holds"
+        f" {', '.join(str(a) for a in available) or 'none'}; name one of these, or"
+        " none for the last committed one",
+        epoch=target,
+    )
