@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
+BENCH_STAMP := $(VENV)/.installed-bench
 DATA ?= blkcolo-data
 SIZE ?= 1G
 PYTEST_ARGS ?=
+DIR ?= /dev/shm
+QUICK ?=
 
 .DEFAULT_GOAL := help
 
@@ -26,6 +29,10 @@ $(TEST_STAMP): pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(STAMP)
 
+$(BENCH_STAMP): $(TEST_STAMP)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
 .PHONY: run
 run: $(STAMP) ## Run the three services here until Ctrl-C.
 	@exec $(BIN)/blkcolo up --data $(DATA) --size $(SIZE)
@@ -37,6 +44,11 @@ clients: ## Install the NBD clients that the tests run (Debian, as root).
 .PHONY: test
 test: clients check ## Run all checks and all tests.
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --no-header $(PYTEST_ARGS)
+
+.PHONY: bench
+bench: $(BENCH_STAMP) ## Compare with QEMU replication, nbdkit and qemu-nbd (DIR=, QUICK=1).
+	@sh tests/bench/install-peers.sh
+	@$(BIN)/python -m tests.bench compare --dir $(DIR) $(if $(QUICK),--size 128M --rounds 1 --seconds 1)
 
 .PHONY: check
 check: $(TEST_STAMP) ## Run all static checks.

@@ -1,0 +1,56 @@
+"""`python -m tests.bench`: what `make bench` runs."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from blkcolo.settings import parse_size
+from tests.bench import report
+from tests.bench.compare import PEERS, Plan, compare
+from tests.bench.loads import LOADS
+
+app = App(name="bench", help="This system and its peers, measured side by side.")
+
+_OUT = Path("bench-results")
+_TMPFS = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+
+
+@app.command(name="compare")
+def compare_peers(
+    *,
+    folder: Annotated[
+        Path, Parameter(name="--dir", help="Where images live: tmpfs, or a disk.")
+    ] = _TMPFS,
+    size: Annotated[str, Parameter(help="Size of each image.")] = "1G",
+    rounds: Annotated[int, Parameter(help="Runs of each load on each peer.")] = 3,
+    seconds: Annotated[float, Parameter(help="Length of a run.")] = 5.0,
+    load: Annotated[str, Parameter(help="Only loads whose name has this.")] = "",
+    peer: Annotated[str, Parameter(help="Only peers whose name has this.")] = "",
+    out: Annotated[Path, Parameter(help="Where JSON and plot go.")] = _OUT,
+    name: Annotated[str, Parameter(help="Stem of the files.")] = "compare",
+) -> None:
+    """Compare with QEMU replication, nbdkit and qemu-nbd."""
+    plan = Plan(
+        parse_size(size),
+        rounds,
+        seconds,
+        tuple(each for each in LOADS if load in each.name),
+        tuple(each for each in PEERS if peer in each),
+    )
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    with tempfile.TemporaryDirectory(prefix="blkcolo-bench-", dir=folder) as scratch:
+        found = compare(plan, Path(scratch), console.print)
+    report.save_json(found, out / f"{name}.json")
+    report.save_plot(found, out / f"{name}.png")
+    report.show(found, console)
+    console.print(f"saved: {out / name}.json, {out / name}.png")
+
+
+if __name__ == "__main__":
+    app()

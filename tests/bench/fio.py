@@ -1,0 +1,59 @@
+"""Runs fio's nbd engine and reads what it measured."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.tools import run
+
+if TYPE_CHECKING:
+    from tests.bench.loads import Load
+
+_NS_PER_US = 1000
+
+
+class Measured(NamedTuple):
+    """Requests a second, MiB a second, and completion latencies in us."""
+
+    iops: float
+    mib_per_second: float
+    p50_us: float
+    p99_us: float
+
+
+def command(uri: str, load: Load, seconds: float, size: int) -> list[str]:
+    """The fio command line of a load on the first `size` bytes of an export."""
+    mix = [f"--rwmixread={load.read_percent}"] if load.pattern == "randrw" else []
+    return [
+        "fio",
+        *("--name=bench", "--ioengine=nbd", f"--uri={uri}", f"--size={size}"),
+        *(f"--rw={load.pattern}", f"--bs={load.block_bytes}"),
+        *(f"--iodepth={load.depth}", "--time_based", f"--runtime={seconds:g}"),
+        *("--randrepeat=0", "--norandommap", "--output-format=json"),
+        *mix,
+    ]
+
+
+def measure(uri: str, load: Load, seconds: float, size: int) -> Measured:
+    """Loads an export for so many seconds; fails where fio or a request fails."""
+    output = run(*command(uri, load, seconds, size), timeout=seconds + 60)
+    return parse(output)
+
+
+def parse(output: str) -> Measured:
+    """Reads fio's JSON; text may stand before and after it."""
+    found = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    job = found["jobs"][0]
+    sides = [job[side] for side in ("read", "write") if job[side]["total_ios"]]
+    slowest = max(sides, key=lambda side: float(_percentile(side, "50.000000")))
+    return Measured(
+        sum(side["iops"] for side in sides),
+        sum(side["bw_bytes"] for side in sides) / (1 << 20),
+        _percentile(slowest, "50.000000") / _NS_PER_US,
+        _percentile(slowest, "99.000000") / _NS_PER_US,
+    )
+
+
+def _percentile(side: dict[str, dict[str, dict[str, float]]], which: str) -> float:
+    return side["clat_ns"]["percentile"][which]

@@ -1,0 +1,198 @@
+"""QEMU's own block replication: two QEMU processes without a machine.
+
+The primary is a quorum of the local image and a `replication` node over NBD; the
+secondary serves that image, with an active and a hidden overlay above it. See QEMU's
+docs/block-replication.txt. Checkpoints are taken between bursts, since the contract
+is a stopped VM: a checkpoint under write corrupts the secondary's overlay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests.bench import peer
+from tests.bench.pair import copy
+from tests.bench.peer import timed_ms
+from tests.stack import free_ports, wait_until
+from tests.tools import require_tool, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from qemu.qmp import QMPClient
+
+    from tests.bench.peer import Burst
+
+NAME = "QEMU replication"
+_QUORUM = "driver=quorum,read-pattern=fifo,vote-threshold=1"
+_MACHINE = (
+    *("-machine", "none", "-nodefaults", "-display", "none"),
+    *("-S", "-accel", "tcg"),
+)
+
+
+class Monitor:
+    """One QEMU's QMP, called from plain code."""
+
+    def __init__(self, socket: Path) -> None:
+        """Connects."""
+        from qemu.qmp import QMPClient  # noqa: PLC0415 - only in the bench extra
+
+        self._loop = asyncio.new_event_loop()
+        self._client: QMPClient = QMPClient("bench")
+        self._loop.run_until_complete(self._client.connect(str(socket)))
+
+    def call(self, command: str, **arguments: object) -> Any:
+        """Runs a command; raises where QEMU refuses it."""
+        asked = self._client.execute(command, arguments or None)
+        return self._loop.run_until_complete(asked)
+
+    def close(self) -> None:
+        """Disconnects; QEMU may be gone."""
+        from qemu.qmp import QMPError  # noqa: PLC0415
+
+        with contextlib.suppress(QMPError, EOFError, OSError):
+            self._loop.run_until_complete(self._client.disconnect())
+        self._loop.close()
+
+
+class QemuReplication:
+    """One replicated disk."""
+
+    name = NAME
+
+    def __init__(
+        self, primary: Monitor, secondary: Monitor, image: Path, uri: str, view: str
+    ) -> None:
+        """Takes both monitors, the primary's image, its export and the replica's."""
+        self.uri = uri
+        self.checkpoint_ms: list[float] = []
+        self._primary = primary
+        self._secondary = secondary
+        self._image = image
+        self._view = view
+
+    def after_burst(self) -> None:
+        """A checkpoint: writers are idle now."""
+        began = time.perf_counter()
+        self._primary.call("xen-colo-do-checkpoint")
+        self._secondary.call("xen-colo-do-checkpoint")
+        self.checkpoint_ms.append(timed_ms(began))
+
+    def check_replica(self, burst: Burst) -> str:
+        """Checkpoint, more writes, failover: the view is the checkpoint."""
+        self.after_burst()
+        expected = peer.digest(self._image)
+        burst(self.uri)
+        began = time.perf_counter()
+        self._secondary.call(
+            "xen-set-replication", enable=False, failover=True, primary=False
+        )
+        failover_ms = timed_ms(began)
+        assert _digest_of_export(self._view) == expected, (
+            "the failed-over view is not the last checkpoint"
+        )
+        return f"equal byte for byte (failover {failover_ms:.1f} ms)"
+
+
+def _digest_of_export(uri: str) -> str:
+    found = hashlib.blake2b()
+    with subprocess.Popen(
+        [require_tool("nbdcopy"), uri, "-"], stdout=subprocess.PIPE
+    ) as reading:
+        assert reading.stdout is not None
+        while piece := reading.stdout.read(4 << 20):
+            found.update(piece)
+    assert reading.returncode == 0
+    return found.hexdigest()
+
+
+@contextlib.contextmanager
+def running(folder: Path, base: Path) -> Iterator[QemuReplication]:
+    """Both QEMUs, replicating, on copies of `base`."""
+    size = base.stat().st_size
+    p_image, s_image = folder / "qemu-P.img", folder / "qemu-S.img"
+    copy(base, p_image)
+    copy(base, s_image)
+    active, hidden = folder / "qemu-A.qcow2", folder / "qemu-H.qcow2"
+    for overlay in (active, hidden):
+        run("qemu-img", "create", "-q", "-f", "qcow2", str(overlay), str(size))
+    replica = (
+        "if=none,id=childs0,driver=replication,mode=secondary,file.driver=qcow2,"
+        f"top-id=colo-disk0,file.file.filename={active},"
+        f"file.backing.driver=qcow2,file.backing.file.filename={hidden},"
+        "file.backing.backing=parent0"
+    )
+    with contextlib.ExitStack() as stack:
+        secondary = stack.enter_context(
+            _qemu(
+                folder / "qemu-S",
+                f"if=none,id=parent0,file.filename={s_image},driver=raw",
+                replica,
+                f"if=none,id=colo-disk0,{_QUORUM},children.0=childs0",
+            )
+        )
+        primary = stack.enter_context(
+            _qemu(
+                folder / "qemu-P",
+                f"if=none,id=colo-disk0,{_QUORUM},"
+                f"children.0.file.filename={p_image},children.0.driver=raw",
+            )
+        )
+        p_port, s_port = free_ports(2)
+        _connect(primary, secondary, p_port, s_port)
+        yield QemuReplication(
+            primary,
+            secondary,
+            p_image,
+            f"nbd://127.0.0.1:{p_port}/pvm",
+            f"nbd://127.0.0.1:{s_port}/svm",
+        )
+
+
+def _connect(primary: Monitor, secondary: Monitor, p_port: int, s_port: int) -> None:
+    _serve(secondary, s_port)
+    secondary.call("nbd-server-add", device="parent0", writable=True)
+    secondary.call("nbd-server-add", device="colo-disk0", name="svm", writable=True)
+    line = (
+        "drive_add -n buddy driver=replication,mode=primary,file.driver=nbd,"
+        f"file.host=127.0.0.1,file.port={s_port},file.export=parent0,"
+        "node-name=replication0"
+    )
+    primary.call("human-monitor-command", **{"command-line": line})
+    primary.call("x-blockdev-change", parent="colo-disk0", node="replication0")
+    secondary.call("xen-set-replication", enable=True, primary=False)
+    primary.call("xen-set-replication", enable=True, primary=True)
+    _serve(primary, p_port)
+    primary.call("nbd-server-add", device="colo-disk0", name="pvm", writable=True)
+
+
+def _serve(monitor: Monitor, port: int) -> None:
+    address = {"type": "inet", "data": {"host": "127.0.0.1", "port": str(port)}}
+    monitor.call("nbd-server-start", addr=address)
+
+
+@contextlib.contextmanager
+def _qemu(stem: Path, *drives: str) -> Iterator[Monitor]:
+    socket, log = stem.with_suffix(".qmp"), stem.with_suffix(".log")
+    options = [option for drive in drives for option in ("-drive", drive)]
+    qmp = f"unix:{socket},server=on,wait=off"
+    command = ("qemu-system-x86_64", *_MACHINE, "-qmp", qmp, *options)
+    with peer.process(log, *command) as started:
+
+        def there() -> bool:
+            assert started.poll() is None, f"{stem.name} ended:\n{log.read_text()}"
+            return socket.exists()
+
+        wait_until(there, f"{stem.name} has its monitor")
+        monitor = Monitor(socket)
+        try:
+            yield monitor
+        finally:
+            monitor.close()

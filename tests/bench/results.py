@@ -1,0 +1,56 @@
+"""Medians, ratios and goals of a comparison: values in, values out."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import NamedTuple
+
+from tests.bench import pair, qemu_replication, unreplicated
+
+#: One number a round: requests a second of each peer under each load.
+Rates = dict[str, dict[str, list[float]]]
+
+
+class Goal(NamedTuple):
+    """This system is to be at least `factor` times as fast as `peer`."""
+
+    load: str
+    peer: str
+    factor: float
+
+
+GOALS = (
+    Goal("4k randwrite QD1", qemu_replication.NAME, 2.5),
+    Goal("4k randwrite QD1", unreplicated.NBDKIT, 0.7),
+    Goal("4k randwrite QD32", qemu_replication.NAME, 12),
+    Goal("4k randwrite QD32", unreplicated.NBDKIT, 0.6),
+    Goal("64k write QD16", qemu_replication.NAME, 4),
+    Goal("1M write QD8", qemu_replication.NAME, 2.5),
+    Goal("1M write QD8", unreplicated.NBDKIT, 0.4),
+    Goal("4k randread QD32", unreplicated.NBDKIT, 1),
+)
+
+
+def ratio(rates: Rates, load: str, peer: str, ours: str = pair.NAME) -> float | None:
+    """The median over the rounds of our rate divided by the peer's.
+
+    Ratios are taken within a round, so a busy moment of the machine slows both.
+    """
+    mine, theirs = rates.get(load, {}).get(ours), rates.get(load, {}).get(peer)
+    if not mine or not theirs:
+        return None
+    return median(a / b for a, b in zip(mine, theirs, strict=True))
+
+
+def medians(rates: Rates) -> dict[str, dict[str, float]]:
+    """The median rate of each peer under each load."""
+    return {
+        load: {peer: median(each) for peer, each in by_peer.items()}
+        for load, by_peer in rates.items()
+    }
+
+
+def judged(rates: Rates) -> list[tuple[Goal, float, bool]]:
+    """Each goal that was measured, what was reached, and whether it is enough."""
+    found = [(goal, ratio(rates, goal.load, goal.peer)) for goal in GOALS]
+    return [(goal, r, r >= goal.factor) for goal, r in found if r is not None]
