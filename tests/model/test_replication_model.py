@@ -109,6 +109,7 @@ class Replication(RuleBasedStateMachine):
         return ForwarderCore(
             "vm",
             self.primary_disks,
+            self.primary_folder,
             intent,
             batch_bytes=3 * BLOCK_SIZE,
             window_bytes=64 * BLOCK_SIZE,

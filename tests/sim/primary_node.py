@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, Reason, Unavailable
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
-from blkcolo_primary import durable_state
-from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.intent_log import IntentLog
@@ -27,16 +25,14 @@ class PrimaryNode:
         self.world = world
         self.machine = world.primary_machine
         self.disks = world.primary_disks
-        saved = durable_state.load(self.machine.folder, "vm")
         sizes = [disk.size for disk in self.disks]
         self.core = ForwarderCore(
             "vm",
             self.disks,
+            self.machine.folder,
             IntentLog(self.machine.folder, "vm", sizes, 4096),
             batch_bytes=8192,
             window_bytes=_WINDOW,
-            generation=saved.generation,
-            state=ForwardState.FENCED if saved.fenced else ForwardState.IDLE,
         )
         self.stream: Stream | None = None
         self._pumping = False
@@ -56,7 +52,6 @@ class PrimaryNode:
     def start(self, generation: int) -> None:
         """StartReplication."""
         self.core.start(generation)
-        self._save(fenced=False)
         self._drop_stream()
         stream = self.stream = self.world.connect()
         stream.on_response = self.world.guard("primary", self._on_response)
@@ -88,12 +83,7 @@ class PrimaryNode:
     def fence(self, generation: int) -> None:
         """Fence."""
         self.core.fence(generation)
-        self._save(fenced=True)
         self._drop_stream()
-
-    def _save(self, *, fenced: bool) -> None:
-        state = DurableState(self.core.generation, fenced)
-        durable_state.save(self.machine.folder, "vm", state)
 
     # The stream.
 

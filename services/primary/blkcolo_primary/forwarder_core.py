@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
 from blkcolo.extents import Extent
 from blkcolo.stream import RecordKind
+from blkcolo_primary import durable_state
+from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import STREAMING, Event, ForwardState, advance
 from blkcolo_primary.intent_log import Base, IntentLog
 from blkcolo_primary.outbox import Outbox
@@ -25,7 +27,7 @@ from blkcolo_primary.resync_plan import ResyncPlan, plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blkcolo.files import BlockFile
+    from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
 
 
@@ -46,6 +48,7 @@ class ForwarderCore:
     Attributes:
         group: its name.
         disks: the volumes' disks.
+        folder: where generation and fence are kept.
         intent: what may differ from the last commit.
         batch_bytes: bound of a batch's payload.
         window_bytes: a resync adds nothing while so much is in flight.
@@ -61,11 +64,12 @@ class ForwarderCore:
 
     group: str
     disks: Sequence[BlockFile]
+    folder: Folder
     intent: IntentLog
     batch_bytes: int
     window_bytes: int
-    generation: int = 0
-    state: ForwardState = ForwardState.IDLE
+    generation: int = field(init=False)
+    state: ForwardState = field(init=False)
     outbox: Outbox | None = None
     resync: ResyncPass | None = None
     plan: ResyncPlan | None = None
@@ -76,6 +80,16 @@ class ForwarderCore:
     _epoch: int = 0
     _epoch_start_bytes: int = 0
     _last_barrier: tuple[Outbox, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Goes on from what the folder says; raises DataLoss if that is damaged."""
+        saved = durable_state.load(self.folder, self.group)
+        self.generation = saved.generation
+        self.state = ForwardState.FENCED if saved.fenced else ForwardState.IDLE
+
+    def _remember(self, generation: int, *, fenced: bool) -> None:
+        """Holds, whatever dies, when this returns; raises BlkcoloError."""
+        durable_state.save(self.folder, self.group, DurableState(generation, fenced))
 
     # What it is.
 
@@ -151,6 +165,7 @@ class ForwarderCore:
 
         Raises:
             Refused: not in this state, or fenced in this generation.
+            BlkcoloError: the generation could not be stored: nothing happened.
         """
         self.check_generation(generation, may_be_newer=True)
         if self.state is ForwardState.FENCED and generation <= self.generation:
@@ -160,8 +175,9 @@ class ForwarderCore:
                 " its secondary was, or was to be, failed over; starting it again"
                 " needs a newer generation",
             )
-        self.state = advance(self.group, self.state, Event.START)
-        self.generation = generation
+        state = advance(self.group, self.state, Event.START)
+        self._remember(generation, fenced=False)
+        self.state, self.generation = state, generation
         self.committed = None
 
     def welcome(self, welcome: Welcome) -> None:
@@ -207,9 +223,14 @@ class ForwarderCore:
             self.failure = error
 
     def stop(self, generation: int) -> None:
-        """Forwarding ends by request."""
+        """Forwarding ends by request.
+
+        Raises:
+            BlkcoloError: the generation could not be stored: nothing happened.
+        """
         self.check_generation(generation, may_be_newer=True)
         state = advance(self.group, self.state, Event.STOP)
+        self._remember(generation, fenced=False)
         self._end_stream(state)
         self.generation, self.failure = generation, None
 
@@ -218,6 +239,7 @@ class ForwarderCore:
 
         Raises:
             StaleGeneration: the fence itself is not newer.
+            BlkcoloError: it could not be stored: it holds in this process only.
         """
         self.check_generation(generation, may_be_newer=True)
         fenced = self.state is ForwardState.FENCED
@@ -225,6 +247,7 @@ class ForwarderCore:
             raise StaleGeneration.of(self.group, generation, self.generation)
         self._end_stream(advance(self.group, self.state, Event.FENCE))
         self.generation = generation
+        self._remember(generation, fenced=True)
 
     def _end_stream(self, state: ForwardState) -> None:
         self.state, self.committed = state, None

@@ -20,8 +20,6 @@ from blkcolo.errors import (
 )
 from blkcolo.stream import Hello
 from blkcolo.wakeup import Wakeup
-from blkcolo_primary import durable_state
-from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.intent_log import IntentLog, region_size_for
@@ -64,15 +62,13 @@ class ForwardGroup:
         self.work = Wakeup()
         self.changed = Wakeup()
         self._folder = folder
-        saved = durable_state.load(folder, settings.name)
         self.core = ForwarderCore(
             settings.name,
             disks,
+            folder,
             self._open_intent_log(),
             settings.batch_bytes,
             settings.window_bytes,
-            generation=saved.generation,
-            state=ForwardState.FENCED if saved.fenced else ForwardState.IDLE,
         )
         self.vm_writes = VmWrites(self, disks)
         self._link: asyncio.Task[None] | None = None
@@ -122,14 +118,7 @@ class ForwardGroup:
         Raises:
             BlkcoloError: refused here or by the secondary, or not within `timeout`.
         """
-        before = self.core.generation
         self.core.start(generation)
-        try:
-            self._save(fenced=False)
-        except BlkcoloError as error:
-            self.core.lose(error)
-            self.core.generation = before
-            raise
         await self._end_link()
         hello = Hello(
             self.name,
@@ -249,7 +238,6 @@ class ForwardGroup:
         if drain:
             await self.drain(timeout)
         self.core.stop(generation)
-        self._save(fenced=False)
         await self._end_link()
         self.vm_writes.release_all()
         self.changed.fire()
@@ -273,15 +261,10 @@ class ForwardGroup:
     async def fence(self, generation: int) -> None:
         """Refuses VM writes from here on; durable when this returns."""
         self.core.fence(generation)
-        self._save(fenced=True)
         await self._end_link()
         self.vm_writes.refuse_all(errno.EPERM)
         self.changed.fire()
         _log.warning("fenced", group=self.name, generation=generation)
-
-    def _save(self, *, fenced: bool) -> None:
-        state = DurableState(self.core.generation, fenced)
-        durable_state.save(self._folder, self.name, state)
 
     async def _end_link(self) -> None:
         link, self._link = self._link, None

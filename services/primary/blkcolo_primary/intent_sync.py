@@ -7,8 +7,6 @@ costs one fdatasync, and a burst of new regions costs two.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import from_os_error
@@ -35,7 +33,7 @@ class IntentSync:
     ) -> asyncio.Future[None] | None:
         """Marks an extent; None if its marks are durable, or cannot be made so.
 
-        The write itself then meets the same refusal, by `check`.
+        The write itself then meets the same refusal.
         """
         core = self._group.core
         try:
@@ -55,11 +53,6 @@ class IntentSync:
         """Waits until no fdatasync runs."""
         while self._running is not None:
             await asyncio.wait([self._running])
-
-    def check(self, volume: int, offset: int, length: int) -> None:
-        """Raises OSError where a write's marks are not durable."""
-        if self._group.core.intent.unsynced(volume, offset, length):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def _start(self) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()

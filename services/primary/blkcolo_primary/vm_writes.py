@@ -1,7 +1,6 @@
-"""The VM's writes: to the local disk, into the stream, and what each reply waits for.
+"""The VM's writes at run time: when they may come, and what each reply waits for.
 
-Local writes run on the event loop's thread, one after the other, and enter the
-stream in the same step: the order of the local disk is the order of the stream.
+Local writes (`local_writes`) run on the event loop's thread, one after the other;
 fdatasync runs on a thread of its own.
 """
 
@@ -9,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import BlkcoloError, DataLoss, Reason, from_os_error
 from blkcolo.stream import Flush
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.intent_sync import IntentSync
+from blkcolo_primary.local_writes import LocalWrites
 from blkcolo_primary.pending_replies import PendingReplies
 
 if TYPE_CHECKING:
@@ -26,9 +24,6 @@ if TYPE_CHECKING:
     from blkcolo_primary.group import ForwardGroup
     from blkcolo_primary.outbox import Outbox
     from blkcolo_primary.settings import GroupSettings
-
-#: What is read back at once after a failed local write, in bytes.
-_MIRROR_STEP = 1 << 20
 
 
 class VmWrites:
@@ -46,6 +41,9 @@ class VmWrites:
         self.count = 0
         self.intent_sync = IntentSync(group, self._slow)
         self._flushes: set[asyncio.Task[None]] = set()
+        self._local = LocalWrites(
+            group.core, group.volumes, group.lose, host=group.host_durable
+        )
 
     @property
     def _policy(self) -> GroupSettings:
@@ -72,32 +70,13 @@ class VmWrites:
         core = self._group.core
         if self._policy.on_disconnect == "freeze" and core.cut_off:
             return True
-        congestion = self._congestion()
+        congestion = self._local.congestion()
         if congestion is None:
             return False
         if self._policy.on_congestion == "detach":
             self._group.lose(congestion)
             return False
         return True
-
-    def _congestion(self) -> BlkcoloError | None:
-        """Why a write would have to wait for the secondary, if it would."""
-        core, name = self._group.core, self._group.name
-        if core.in_flight_bytes >= self._policy.window_bytes:
-            return DataLoss(
-                Reason.CONGESTION,
-                f"group {name}: {self._policy.window_bytes} bytes were in flight and"
-                " on_congestion is detach; it is resynced when the link is faster;"
-                " to hold the VM up instead choose throttle",
-            )
-        if core.buffer_full:
-            return DataLoss(
-                Reason.BUFFER_FULL,
-                f"group {name}: the secondary's Disk Buffer is at its limit and"
-                " on_congestion is detach; raise buffer_limit_bytes, checkpoint more"
-                " often, or choose throttle",
-            )
-        return None
 
     def _open_gate(self) -> None:
         gate = self._gate
@@ -110,16 +89,12 @@ class VmWrites:
         self, volume: int, offset: int, data: memoryview, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """Writes locally and into the stream; raises OSError."""
-        self._check_writable()
-        self._intend(volume, offset, len(data))
+        self.count += 1
         try:
-            self._disks[volume].write(offset, data)
-        except OSError:
-            self._mirror(volume, offset, len(data))
-            raise
-        return self._answer(
-            volume, self._group.core.wrote(volume, offset, data), fua=fua
-        )
+            seq = self._local.write(volume, offset, data)
+        finally:
+            self._group.work.fire()
+        return self._answer(volume, seq, fua=fua)
 
     def zero(
         self,
@@ -132,51 +107,17 @@ class VmWrites:
         fua: bool,
     ) -> asyncio.Future[None] | None:
         """Zeroes locally by `work` and in the stream; raises OSError."""
-        self._check_writable()
-        self._intend(volume, offset, length)
-        try:
-            work()
-        except OSError as error:
-            if error.errno != errno.ENOTSUP:  # that says: nothing was done
-                self._mirror(volume, offset, length)
-            raise
-        seq = self._group.core.zeroed(volume, offset, length, trim=trim)
-        return self._answer(volume, seq, fua=fua)
-
-    def _intend(self, volume: int, offset: int, length: int) -> None:
-        """Marks the write's regions; raises OSError, and nothing was written."""
         self.count += 1
-        self._group.core.intend(volume, offset, length)
-        if self._group.host_durable:
-            self.intent_sync.check(volume, offset, length)
-
-    def _check_writable(self) -> None:
-        if self._group.core.state is ForwardState.FENCED:
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    def _mirror(self, volume: int, offset: int, length: int) -> None:
-        """After a failed local write: send what the disk holds now.
-
-        The write may be half done. Where even reading fails, the sides may differ:
-        the link counts as lost.
-        """
         try:
-            for start in range(offset, offset + length, _MIRROR_STEP):
-                content = bytearray(min(_MIRROR_STEP, offset + length - start))
-                self._disks[volume].read_into(start, memoryview(content))
-                self._group.core.wrote(volume, start, memoryview(content))
-        except OSError as error:
-            name = self._group.volumes[volume].name
-            self._group.lose(
-                from_os_error(error, "reading the disk back", name, offset)
-            )
-        self._group.work.fire()
+            seq = self._local.zero(volume, offset, length, work, trim=trim)
+        finally:
+            self._group.work.fire()
+        return self._answer(volume, seq, fua=fua)
 
     def _answer(
         self, volume: int, seq: int | None, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """What the reply to a write waits for, by the ack policy."""
-        self._group.work.fire()
         if fua:
             return self.flush(volume)
         waits = seq is not None and self._policy.ack_policy != "async"
