@@ -12,6 +12,8 @@ import grpc
 import pytest
 
 from blkcolo.grpc_errors import to_domain
+from blkcolo.grpc_stream import message_checksum
+from blkcolo.stream import PROTOCOL_VERSION, Batch, extend_digest
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import primary_pb2, secondary_pb2, stream_pb2, types_pb2
 from tests.nbd_client import NbdClient
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 _CRC = google_crc32c.value(b"abcd")
+_COLUMNS = ("kinds", "volumes", "offsets", "lengths", "checksums")
 Prepare = secondary_pb2.SecondaryServicePrepareCheckpointRequest
 Do = secondary_pb2.SecondaryServiceDoCheckpointRequest
 
@@ -128,7 +131,7 @@ def test_group_specs_and_policies_are_checked_by_field(stack: Stack) -> None:
 def hello(stack: Stack, **changes: Any) -> stream_pb2.WriteForwardRequest:
     status = stack.secondary_status()
     fields: dict[str, Any] = {
-        "protocol_version": 1,
+        "protocol_version": PROTOCOL_VERSION,
         "group": "vm1",
         "generation": status.generation,
         "volumes": status.volumes,
@@ -148,7 +151,16 @@ def batch(seq: int, **changes: Any) -> stream_pb2.WriteForwardRequest:
         "payload": b"abcd",
         **changes,
     }
+    columns = Batch(0, **{name: fields[name] for name in _COLUMNS})
+    fields.setdefault("digest", extend_digest(0, columns))
     return stream_pb2.WriteForwardRequest(seq=seq, batch=stream_pb2.Batch(**fields))
+
+
+def barrier(**fields: Any) -> stream_pb2.WriteForwardRequest:
+    message = stream_pb2.Barrier(**fields)
+    return stream_pb2.WriteForwardRequest(
+        seq=2, barrier=message, checksum=message_checksum(message, 2)
+    )
 
 
 @pytest.fixture
@@ -175,11 +187,16 @@ def lone_secondary(tmp_path: Path) -> Iterator[Stack]:
         (batch(2, offsets=[0, 1]), types_pb2.REASON_INVALID),
         (batch(2, payload=b"abcdef"), types_pb2.REASON_INVALID),
         (stream_pb2.WriteForwardRequest(seq=2), types_pb2.REASON_PROTOCOL_VERSION),
+        (batch(2, digest=1), types_pb2.REASON_DIGEST_MISMATCH),
+        (
+            barrier(epoch=0, records=5, digest=1),
+            types_pb2.REASON_DIGEST_MISMATCH,
+        ),
         (
             stream_pb2.WriteForwardRequest(
-                seq=2, barrier=stream_pb2.Barrier(epoch=0, records=5, digest=1)
+                seq=2, verify=stream_pb2.Verify(complete=True), checksum=1
             ),
-            types_pb2.REASON_DIGEST_MISMATCH,
+            types_pb2.REASON_CHECKSUM,
         ),
     ],
 )
@@ -206,7 +223,7 @@ def test_malformed_stream_is_refused_by_reason_and_writes_nothing(
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"protocol_version": 2}, "PROTOCOL_VERSION"),
+        ({"protocol_version": 1}, "PROTOCOL_VERSION"),
         ({"group": "vm2"}, "WRONG_GROUP"),
         ({"volumes": []}, "VOLUME_MISMATCH"),
         (

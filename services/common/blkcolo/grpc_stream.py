@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from blkcolo.errors import Invalid, Reason
+import google_crc32c
+
+from blkcolo.errors import DataLoss, Invalid, Reason
 from blkcolo.grpc_errors import failure_from, failure_message
 from blkcolo.stream import (
     Ack,
@@ -27,6 +29,8 @@ from blkcolo.v1 import types_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from google.protobuf.message import Message
+
 
 def encode_request(seq: int, message: Request) -> pb.WriteForwardRequest:
     """Encodes what the primary sends."""
@@ -40,18 +44,44 @@ def encode_request(seq: int, message: Request) -> pb.WriteForwardRequest:
                 lengths=message.lengths,
                 checksums=message.checksums,
                 payload=message.payload,
+                digest=message.digest,
             )
             return pb.WriteForwardRequest(seq=seq, batch=batch)
         case Barrier(epoch, records, digest):
             barrier = pb.Barrier(epoch=epoch, records=records, digest=digest)
-            return pb.WriteForwardRequest(seq=seq, barrier=barrier)
+            return pb.WriteForwardRequest(
+                seq=seq, barrier=barrier, checksum=message_checksum(barrier, seq)
+            )
         case Verify(extents, complete):
             verify = pb.Verify(extents=_encode_extents(extents), complete=complete)
-            return pb.WriteForwardRequest(seq=seq, verify=verify)
+            return pb.WriteForwardRequest(
+                seq=seq, verify=verify, checksum=message_checksum(verify, seq)
+            )
         case Flush():
-            return pb.WriteForwardRequest(seq=seq, flush=pb.Flush())
+            flush = pb.Flush()
+            return pb.WriteForwardRequest(
+                seq=seq, flush=flush, checksum=message_checksum(flush, seq)
+            )
         case Hello():
-            return pb.WriteForwardRequest(seq=seq, hello=_encode_hello(message))
+            hello = _encode_hello(message)
+            return pb.WriteForwardRequest(
+                seq=seq, hello=hello, checksum=message_checksum(hello, seq)
+            )
+
+
+def message_checksum(message: Message, seq: int = 0) -> int:
+    """CRC32C of what a message says: TCP's own check misses one error in 65536."""
+    encoded = message.SerializeToString(deterministic=True)
+    return int(google_crc32c.value(seq.to_bytes(8, "little") + encoded))
+
+
+def _check(kind: str, message: Message, checksum: int, seq: int = 0) -> None:
+    if message_checksum(message, seq) != checksum:
+        raise DataLoss(
+            Reason.CHECKSUM,
+            f"a {kind} (message {seq}) does not match its CRC32C: it was damaged on the"
+            " way; the primary must open a new stream",
+        )
 
 
 def decode_request(message: pb.WriteForwardRequest) -> Request:
@@ -59,8 +89,13 @@ def decode_request(message: pb.WriteForwardRequest) -> Request:
 
     Raises:
         Invalid: it says nothing that this version knows.
+        DataLoss: it was damaged on the way.
     """
-    match message.WhichOneof("message"):
+    kind = message.WhichOneof("message")
+    older = kind == "hello" and not message.checksum  # refused by its version later
+    if kind is not None and kind != "batch" and not older:
+        _check(kind, getattr(message, kind), message.checksum, message.seq)
+    match kind:
         case "batch":
             batch = message.batch
             return Batch(
@@ -71,6 +106,7 @@ def decode_request(message: pb.WriteForwardRequest) -> Request:
                 list(batch.lengths),
                 list(batch.checksums),
                 batch.payload,
+                batch.digest,
             )
         case "barrier":
             barrier = message.barrier
@@ -92,6 +128,14 @@ def decode_request(message: pb.WriteForwardRequest) -> Request:
 
 def encode_response(message: Response) -> pb.WriteForwardResponse:
     """Encodes what the secondary sends."""
+    encoded = _encode_answer(message)
+    kind = encoded.WhichOneof("message")
+    if kind is not None:
+        encoded.checksum = message_checksum(getattr(encoded, kind))
+    return encoded
+
+
+def _encode_answer(message: Response) -> pb.WriteForwardResponse:
     match message:
         case Ack(received, applied, durable, buffer_full):
             ack = pb.Ack(
@@ -101,12 +145,13 @@ def encode_response(message: Response) -> pb.WriteForwardResponse:
                 buffer_full=buffer_full,
             )
             return pb.WriteForwardResponse(ack=ack)
-        case Welcome(generation, committed, epoch, replica_id):
+        case Welcome(generation, committed, epoch, replica_id, rollbacks):
             welcome = pb.Welcome(
                 generation=generation,
                 committed_epoch=committed,
                 epoch=epoch,
                 replica_id=replica_id,
+                rollbacks=rollbacks,
             )
             return pb.WriteForwardResponse(welcome=welcome)
         case Mismatch(extents):
@@ -121,8 +166,12 @@ def decode_response(message: pb.WriteForwardResponse) -> Response:
 
     Raises:
         Invalid: it says nothing that this version knows.
+        DataLoss: it was damaged on the way.
     """
-    match message.WhichOneof("message"):
+    kind = message.WhichOneof("message")
+    if kind is not None:
+        _check(kind, getattr(message, kind), message.checksum)
+    match kind:
         case "ack":
             ack = message.ack
             return Ack(
@@ -133,7 +182,11 @@ def decode_response(message: pb.WriteForwardResponse) -> Response:
             has_checkpoint = welcome.HasField("committed_epoch")
             committed = welcome.committed_epoch if has_checkpoint else None
             return Welcome(
-                welcome.generation, committed, welcome.epoch, welcome.replica_id
+                welcome.generation,
+                committed,
+                welcome.epoch,
+                welcome.replica_id,
+                welcome.rollbacks,
             )
         case "mismatch":
             return Mismatch(_decode_extents(message.mismatch.extents))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from blkcolo.errors import BlkcoloError
 
 #: Both sides MUST speak the same one.
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class RecordKind(enum.IntEnum):
@@ -52,7 +52,8 @@ class Batch:
     """Writes in order, as columns; record i is the i-th of each.
 
     Offsets and lengths are in bytes, checksums are CRC32C (0 for zero and trim),
-    the payload is the data of all DATA records one after the other.
+    the payload is the data of all DATA records one after the other. `digest` is that of
+    the epoch up to this batch (`extend_digest`).
     """
 
     epoch: int
@@ -62,6 +63,7 @@ class Batch:
     lengths: list[int] = field(default_factory=list)
     checksums: list[int] = field(default_factory=list)
     payload: bytes = b""
+    digest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,14 @@ class Welcome:
     """Answers a hello: where the secondary stands, and the epoch to start in.
 
     `replica_id` names this copy of the volumes: one that was made anew has another.
+    `rollbacks` counts how often it was taken back to a checkpoint.
     """
 
     generation: int
     committed: int | None
     epoch: int
     replica_id: str
+    rollbacks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ class Outbox:
             return
         batch.payload = b"".join(self._parts)
         self._records += len(batch.kinds)
-        self._digest = extend_digest(self._digest, batch)
+        self._digest = batch.digest = extend_digest(self._digest, batch)
         window = self._open_bytes + RECORD_BYTES * len(batch.kinds)
         data, self._open_bytes, self._parts = self._open_bytes, 0, []
         self._open = Batch(self.epoch)

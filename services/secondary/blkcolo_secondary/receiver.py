@@ -79,10 +79,18 @@ class Receiver:
 
         Raises:
             Invalid: columns, volumes, extents or the epoch are wrong.
-            DataLoss: data does not match its checksum.
+            DataLoss: columns do not match the digest, or data its checksum.
         """
         self._check_epoch(batch.epoch)
         self._check_columns(batch)
+        digest = extend_digest(self._digest, batch)
+        if digest != batch.digest:
+            raise DataLoss(
+                Reason.DIGEST_MISMATCH,
+                f"group {self.group}: batch {self.applied + 1} was damaged on the way,"
+                " or one before it is missing; the primary must open a new stream",
+                epoch=self.epoch,
+            )
         position = 0
         for row, kind in enumerate(batch.kinds):
             volume = self._volumes[batch.volumes[row]]
@@ -103,7 +111,7 @@ class Receiver:
         if position != len(batch.payload):
             raise self._malformed(_BAD_PAYLOAD)
         self._records += len(batch.kinds)
-        self._digest = extend_digest(self._digest, batch)
+        self._digest = digest
 
     def _check_columns(self, batch: Batch) -> None:
         columns = (batch.volumes, batch.offsets, batch.lengths, batch.checksums)

@@ -104,10 +104,15 @@ class Batch(_message.Message):
     LENGTHS_FIELD_NUMBER: _builtins.int
     CHECKSUMS_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch that all records belong to."""
     payload: _builtins.bytes
     """The data of all DATA records, one after the other."""
+    digest: _builtins.int
+    """CRC32C over the columns of all batches of the epoch up to this one; checked
+    before anything of the batch is applied.
+    """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___RecordKind.ValueType]:
         """RecordKind of each record."""
@@ -138,10 +143,11 @@ class Batch(_message.Message):
         lengths: _abc.Iterable[_builtins.int] | None = ...,
         checksums: _abc.Iterable[_builtins.int] | None = ...,
         payload: _builtins.bytes = ...,
+        digest: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksums", b"checksums", "epoch", b"epoch", "kinds", b"kinds", "lengths", b"lengths", "offsets", b"offsets", "payload", b"payload", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksums", b"checksums", "digest", b"digest", "epoch", b"epoch", "kinds", b"kinds", "lengths", b"lengths", "offsets", b"offsets", "payload", b"payload", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,8 +274,13 @@ class WriteForwardRequest(_message.Message):
     BARRIER_FIELD_NUMBER: _builtins.int
     VERIFY_FIELD_NUMBER: _builtins.int
     FLUSH_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """Consecutive, from 1 (the hello)."""
+    checksum: _builtins.int
+    """CRC32C of seq (8 bytes, little-endian) and the encoded message; not used with a
+    batch, whose digest and checksums say as much.
+    """
     @_builtins.property
     def hello(self) -> Global___Hello:
         """Opens the stream."""
@@ -299,10 +310,11 @@ class WriteForwardRequest(_message.Message):
         barrier: Global___Barrier | None = ...,
         verify: Global___Verify | None = ...,
         flush: Global___Flush | None = ...,
+        checksum: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "batch", b"batch", "flush", b"flush", "hello", b"hello", "message", b"message", "verify", b"verify"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "batch", b"batch", "flush", b"flush", "hello", b"hello", "message", b"message", "seq", b"seq", "verify", b"verify"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["barrier", b"barrier", "batch", b"batch", "checksum", b"checksum", "flush", b"flush", "hello", b"hello", "message", b"message", "seq", b"seq", "verify", b"verify"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "batch", "barrier", "verify", "flush"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
@@ -320,6 +332,7 @@ class Welcome(_message.Message):
     COMMITTED_EPOCH_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     REPLICA_ID_FIELD_NUMBER: _builtins.int
+    ROLLBACKS_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """The secondary's generation, equal to the hello's."""
     committed_epoch: _builtins.int
@@ -328,6 +341,10 @@ class Welcome(_message.Message):
     """The epoch that the stream starts in."""
     replica_id: _builtins.str
     """Names this copy of the group's volumes; another value is another copy."""
+    rollbacks: _builtins.int
+    """How often this copy was taken back to a checkpoint. While it stays the same, what
+    was applied once is still there.
+    """
     def __init__(
         self,
         *,
@@ -335,10 +352,11 @@ class Welcome(_message.Message):
         committed_epoch: _builtins.int | None = ...,
         epoch: _builtins.int = ...,
         replica_id: _builtins.str = ...,
+        rollbacks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation", "replica_id", b"replica_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation", "replica_id", b"replica_id", "rollbacks", b"rollbacks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
@@ -414,6 +432,9 @@ class WriteForwardResponse(_message.Message):
     ACK_FIELD_NUMBER: _builtins.int
     MISMATCH_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    CHECKSUM_FIELD_NUMBER: _builtins.int
+    checksum: _builtins.int
+    """CRC32C of the encoded message."""
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """Answers the hello."""
@@ -437,10 +458,11 @@ class WriteForwardResponse(_message.Message):
         ack: Global___Ack | None = ...,
         mismatch: Global___Mismatch | None = ...,
         failure: _types_pb2.Failure | None = ...,
+        checksum: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "failure", b"failure", "message", b"message", "mismatch", b"mismatch", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "failure", b"failure", "message", b"message", "mismatch", b"mismatch", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack", b"ack", "checksum", b"checksum", "failure", b"failure", "message", b"message", "mismatch", b"mismatch", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["welcome", "ack", "mismatch", "failure"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
