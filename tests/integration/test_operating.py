@@ -21,7 +21,6 @@ from tests.stack import Stack, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
@@ -184,68 +183,6 @@ def test_logs_are_json_with_group_epoch_and_generation(stack: Stack) -> None:
     assert started["epoch"] == 0
     assert started["generation"] == 1
     assert started["service"] == "secondary"
-
-
-def up(folder: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "blkcolo_cli", "up"),
-            *("--data", str(folder), "--port-offset", "20000", *options),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def until_protected(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    output = ""
-    for line in process.stdout:
-        output += line
-        if "state=protected" in line:
-            return output
-    raise AssertionError(output)
-
-
-def test_up_runs_stops_without_trace_and_runs_again_on_the_same_data(
-    tmp_path: Path,
-) -> None:
-    options = ("--size", "1M", "--volumes", "2", "--secondary-vm")
-    for content in (bytes(512), b"a" * 512):
-        process = up(tmp_path, *options)
-        try:
-            output = until_protected(process)
-            assert "nbd://127.0.0.1:30810/disk1" in output
-            with NbdClient(30809, "disk1") as vm:
-                assert vm.read(0, 512) == content
-                vm.write(0, b"a" * 512)
-            with NbdClient(30810, "disk1") as svm:
-                svm.write(512, b"b")
-        finally:
-            process.send_signal(signal.SIGINT)
-            rest, _ = process.communicate(timeout=40)
-        assert process.returncode == 0, rest
-        assert rest.rstrip().endswith("stopped")
-        held = subprocess.run(
-            ["pgrep", "-f", str(tmp_path)], capture_output=True, check=False
-        )
-        assert held.stdout == b""
-    refused = up(tmp_path, "--size", "2M")
-    output, _ = refused.communicate(timeout=30)
-    assert refused.returncode == 1
-    assert "same --size and --volumes" in output
-
-
-def test_up_ends_with_the_log_of_a_service_that_dies(tmp_path: Path) -> None:
-    process = up(tmp_path, "--size", "1M")
-    until_protected(process)
-    subprocess.run(
-        ["pkill", "-KILL", "-f", f"{tmp_path}/secondary.toml"], check=True, timeout=10
-    )
-    output, _ = process.communicate(timeout=40)
-    assert process.returncode == 1
-    assert "secondary ended with code -9" in output
 
 
 def test_group_is_created_updated_and_deleted_by_calls(stack: Stack) -> None:

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from blkcolo.addresses import Address
 
 
-_NO_UNIX = "Prometheus scrapes HOST:PORT only"
-
-
 class MetricsServer:
     """Answers GET /metrics on a thread of its own."""
 
@@ -37,21 +34,16 @@ class MetricsServer:
         Raises:
             Refused: the address cannot be listened on.
         """
-        if self._address.is_unix:
-            raise self._unusable(_NO_UNIX)
         try:
             self._running = start_http_server(
                 self._address.port, self._address.host, self._registry
             )
         except OSError as error:
-            raise self._unusable(error.strerror or str(error)) from error
-
-    def _unusable(self, why: str) -> Refused:
-        return Refused(
-            Reason.WRONG_STATE,
-            f"metrics.listen = {str(self._address)!r}: {why};"
-            " stop the other service, or listen elsewhere",
-        )
+            raise Refused(
+                Reason.WRONG_STATE,
+                f"metrics.listen = {str(self._address)!r}: {error.strerror or error};"
+                " stop the other service, or listen elsewhere",
+            ) from error
 
     def stop(self) -> None:
         """Stops and joins the thread."""

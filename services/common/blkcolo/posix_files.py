@@ -26,7 +26,8 @@ _KEEP_SIZE = 0x01
 _PUNCH_HOLE = 0x02
 _ZERO_RANGE = 0x10
 
-_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV)
+#: EINVAL: a block device takes whole sectors only.
+_UNSUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL)
 _ZEROS = bytes(1 << 20)
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -174,24 +175,22 @@ def open_image(path: Path, volume: str, size: int | None) -> PosixFile:
         Invalid: it is missing, cannot be opened for writing, or has another size.
         Refused: another process holds it.
     """
-    flags = os.O_RDWR | os.O_CLOEXEC
-    if size is not None and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flags |= os.O_CREAT | os.O_EXCL
     try:
-        fd = os.open(path, flags, 0o600)
+        if size is not None and not path.exists():
+            _create_image(path, size)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise Invalid(
             Reason.INVALID,
             f"volume {volume}: cannot open {path} for reading and writing:"
-            f" {error.strerror}; check the path and its permissions"
+            f" {error.strerror}; check the path, its permissions and the size"
             + ("" if size else ", or give a size to create it"),
             volume,
             errno=error.errno or 0,
         ) from error
     try:
         _claim(fd, path, volume)
-        _check_size(fd, path, volume, size, fresh=bool(flags & os.O_CREAT))
+        _check_size(fd, path, volume, size)
     except BaseException:
         os.close(fd)
         raise
@@ -210,11 +209,20 @@ def _claim(fd: int, path: Path, volume: str) -> None:
         ) from error
 
 
-def _check_size(
-    fd: int, path: Path, volume: str, size: int | None, *, fresh: bool
-) -> None:
-    if fresh and size is not None:
+def _create_image(path: Path, size: int) -> None:
+    """Creates a sparse image, or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
         os.ftruncate(fd, size)
+    except OSError:
+        path.unlink()
+        raise
+    finally:
+        os.close(fd)
+
+
+def _check_size(fd: int, path: Path, volume: str, size: int | None) -> None:
     mode = os.fstat(fd).st_mode
     actual = os.lseek(fd, 0, os.SEEK_END)
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)) or actual == 0:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import structlog
 import uvloop
 
-from blkcolo import logs, memory
+from blkcolo import logs, memory, readiness
 from blkcolo.errors import BlkcoloError
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ async def _run(name: str, service: Service) -> int:
     try:
         await service.start()
         _log.info("ready", addresses=service.describe())
+        readiness.tell_ready()
         await stopped.wait()
     except BlkcoloError as error:
         sys.stderr.write(f"blkcolo {name}: cannot start: {error}\n")

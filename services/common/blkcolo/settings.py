@@ -2,21 +2,32 @@
 
 Every option has a default and says what it does. A service's options come from the
 file given by `--config` and from variables with its prefix, where `__` separates the
-levels: BLKCOLO_PRIMARY_GRPC__LISTEN=127.0.0.1:7401. The environment wins.
+levels and lists are JSON: BLKCOLO_PRIMARY_GRPC__LISTEN=127.0.0.1:7401. The
+environment wins.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -25,11 +36,15 @@ from blkcolo.addresses import Address
 from blkcolo.errors import Invalid, Reason
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _NAME = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+_MAX_SIZE = (1 << 63) - 1  # off_t
+#: What Kubernetes sets for a Service named like us; no option is called so.
+_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT.*)|PORT(_\d+_.*)?")
 
 
 def parse_size(value: object) -> int:
@@ -37,7 +52,10 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(str(value).strip())
     if match is None:
         raise ValueError("give bytes as a number, with K, M, G or T for powers of 1024")
-    return int(match[1]) * _UNITS[match[2].upper()]
+    size = int(match[1]) * _UNITS[match[2].upper()]
+    if size > _MAX_SIZE:
+        raise ValueError(f"no file is so large; {_MAX_SIZE} is the most")
+    return size
 
 
 ByteSize = Annotated[int, BeforeValidator(parse_size)]
@@ -62,6 +80,13 @@ class MetricsSettings(Section):
 
     listen: Address
     """Where GET /metrics is answered: HOST:PORT."""
+
+    @field_validator("listen")
+    @classmethod
+    def _no_unix(cls, listen: Address) -> Address:
+        if listen.is_unix:
+            raise ValueError("Prometheus scrapes HOST:PORT only")
+        return listen
 
 
 class LogSettings(Section):
@@ -124,8 +149,21 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment before the file (which comes as init arguments)."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
+        del env_settings, dotenv_settings, file_secret_settings
+        return _Environment(settings_cls), init_settings
+
+
+class _Environment(EnvSettingsSource):
+    """Variables are JSON where they can be, else text; the option's type decides."""
+
+    def decode_complex_value(
+        self, field_name: str, field: FieldInfo, value: str
+    ) -> object:
+        del field_name, field
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
 
 
 class SettingsError(Invalid):
@@ -153,6 +191,9 @@ def load(settings_class: type[S], config: Path | None) -> S:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError([f"--config {config}: not TOML: {error}"]) from error
+    unknown = _unknown_variables(settings_class)
+    if unknown:
+        raise SettingsError(unknown)
     try:
         return settings_class(**content)
     except ValidationError as error:
@@ -163,6 +204,19 @@ def load(settings_class: type[S], config: Path | None) -> S:
 def show(settings: ServiceSettings) -> str:
     """The effective configuration as JSON."""
     return settings.model_dump_json(indent=2)
+
+
+def _unknown_variables(settings_class: type[ServiceSettings]) -> list[str]:
+    """A line for each variable with our prefix that no option has."""
+    prefix = settings_class.model_config.get("env_prefix", "")
+    known = [name.upper() for name in settings_class.model_fields]
+    return [
+        f"{variable}: unknown option; known: {prefix} and {', '.join(known)}"
+        for variable in sorted(os.environ)
+        if variable.startswith(prefix)
+        and (name := variable.removeprefix(prefix).split("__")[0]) not in known
+        and not _SERVICE_LINK.fullmatch(name)
+    ]
 
 
 def _line(settings_class: type[BaseModel], error: ErrorDetails) -> str:

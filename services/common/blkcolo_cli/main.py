@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Group, Parameter
 from rich.console import Console
 
 from blkcolo.errors import BlkcoloError, Reason
@@ -19,25 +20,39 @@ from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
 from blkcolo.settings import SettingsError, load, show
 from blkcolo_cli import operate, up
 
+if TYPE_CHECKING:
+    from cyclopts import CycloptsError
+
 EXIT_FAILED, EXIT_UNREACHABLE = 1, 3
+
+_SERVICES = Group("Services", sort_key=2)
+_OPERATIONS = Group("Operations", sort_key=1)
+
+
+def _usage(error: CycloptsError) -> str:
+    return f"blkcolo: {str(error).rstrip('.')}; see --help"
+
 
 app = App(
     name="blkcolo",
+    version=version("blkcolo"),
     help="Continuous-checkpoint block replication for fault-tolerant VMs.\n\n"
     "Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; "
     "3 the coordinator cannot be reached; 4 (status) a group is not protected.",
     help_format="plaintext",
+    help_formatter="default" if sys.stdout.isatty() else "plain",
+    error_formatter=_usage,
     result_action="return_value",
 )
-app.command(operate.status)
-app.command(operate.groups)
-app.command(operate.checkpoint)
-app.command(operate.checkpoints)
-app.command(operate.failover)
-app.command(operate.stop)
-app.command(operate.pause)
-app.command(operate.resume)
-app.command(up.up)
+app.command(operate.status, group=_OPERATIONS)
+app.command(operate.groups, group=_OPERATIONS)
+app.command(operate.checkpoint, group=_OPERATIONS)
+app.command(operate.checkpoints, group=_OPERATIONS)
+app.command(operate.failover, group=_OPERATIONS)
+app.command(operate.stop, group=_OPERATIONS)
+app.command(operate.pause, group=_OPERATIONS)
+app.command(operate.resume, group=_OPERATIONS)
+app.command(up.up, group=_SERVICES)
 
 Config = Annotated[Path | None, Parameter(help="TOML file; BLKCOLO_* override it.")]
 ShowConfig = Annotated[
@@ -56,19 +71,19 @@ def _serve(name: str, config: Path | None, *, show_config: bool) -> int:
     return run_service(name, settings, build)
 
 
-@app.command
+@app.command(group=_SERVICES)
 def primary(*, config: Config = None, show_config: ShowConfig = False) -> int:
     """Run the primary: the VM's disk over NBD, its writes forwarded."""
     return _serve("primary", config, show_config=show_config)
 
 
-@app.command
+@app.command(group=_SERVICES)
 def secondary(*, config: Config = None, show_config: ShowConfig = False) -> int:
     """Run the secondary: the second disk and its Disk Buffer."""
     return _serve("secondary", config, show_config=show_config)
 
 
-@app.command
+@app.command(group=_SERVICES)
 def coordinator(*, config: Config = None, show_config: ShowConfig = False) -> int:
     """Run the coordinator: decides when to checkpoint and who is who."""
     return _serve("coordinator", config, show_config=show_config)

@@ -22,14 +22,26 @@ from blkcolo_cli import render
 from blkcolo_cli.coordinator_client import ASK_SECONDS, MOVE_SECONDS, Coordinator, run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cyclopts import Token
     from google.protobuf.message import Message
 
 EXIT_NOT_PROTECTED = 4
 
+
+def _address(_: type, tokens: Sequence[Token]) -> Address:
+    return Address.parse(tokens[0].value)
+
+
 Where = Annotated[
-    str,
+    Address,
     Parameter(
         name="--coordinator",
+        converter=_address,
+        accepts_keys=False,
+        n_tokens=1,
+        show_default=str,
         env_var="BLKCOLO_COORDINATOR",
         help="The coordinator's gRPC address.",
     ),
@@ -37,7 +49,7 @@ Where = Annotated[
 Name = Annotated[str | None, Parameter(help="The group; may be left out if single.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
-_DEFAULT = "127.0.0.1:7400"
+_DEFAULT = Address("127.0.0.1", 7400)
 
 
 def _print_json(message: Message | list[pb.Group]) -> None:
@@ -62,11 +74,10 @@ def status(
     coordinator: Where = _DEFAULT,
 ) -> int:
     """Show whether groups are protected, and why not. Exit code 4 if one is not."""
-    where = Address.parse(coordinator)
     if watch:
-        run(where, lambda service: show_live(service, group))
+        run(coordinator, lambda service: show_live(service, group))
         return 0
-    found = run(where, lambda service: _ask(service, group))
+    found = run(coordinator, lambda service: _ask(service, group))
     if json:
         _print_json(found)
     else:
@@ -110,7 +121,7 @@ def groups(*, json: AsJson = False, coordinator: Where = _DEFAULT) -> None:
     async def work(service: Coordinator) -> list[pb.Group]:
         return await service.list_groups()
 
-    found = run(Address.parse(coordinator), work)
+    found = run(coordinator, work)
     if json:
         _print_json(found)
         return
@@ -141,7 +152,7 @@ def checkpoint(
         stub = service.stub
         return await call(stub.Checkpoint, request, MOVE_SECONDS, service.peer)
 
-    answer = run(Address.parse(coordinator), work)
+    answer = run(coordinator, work)
     if json:
         _print_json(answer)
     else:
@@ -159,7 +170,7 @@ def checkpoints(
         stub = service.stub
         return await call(stub.ListCheckpoints, request, ASK_SECONDS, service.peer)
 
-    answer = run(Address.parse(coordinator), work)
+    answer = run(coordinator, work)
     if json:
         _print_json(answer)
         return
@@ -190,7 +201,7 @@ def failover(
         request = pb.FailoverRequest(group=name, force=force, epoch=to)
         return await call(service.stub.Failover, request, MOVE_SECONDS, service.peer)
 
-    answer = run(Address.parse(coordinator), work)
+    answer = run(coordinator, work)
     if json:
         _print_json(answer)
         return
@@ -220,7 +231,7 @@ def stop(
         stub = service.stub
         return await call(stub.StopReplication, request, MOVE_SECONDS, service.peer)
 
-    _tell(run(Address.parse(coordinator), work).group)
+    _tell(run(coordinator, work).group)
 
 
 def pause(group: Name = None, *, coordinator: Where = _DEFAULT) -> None:
@@ -231,7 +242,7 @@ def pause(group: Name = None, *, coordinator: Where = _DEFAULT) -> None:
         stub = service.stub
         return await call(stub.PauseReplication, request, ASK_SECONDS, service.peer)
 
-    _tell(run(Address.parse(coordinator), work).group)
+    _tell(run(coordinator, work).group)
 
 
 def resume(
@@ -252,7 +263,7 @@ def resume(
         stub = service.stub
         return await call(stub.ResumeReplication, request, ASK_SECONDS, service.peer)
 
-    _tell(run(Address.parse(coordinator), work).group)
+    _tell(run(coordinator, work).group)
 
 
 def _tell(group: pb.Group) -> None:

@@ -57,16 +57,6 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
     """What there is to say of a group, label by label."""
     p, s = group.primary, group.secondary
     has_p, has_s = group.HasField("primary"), group.HasField("secondary")
-    took = group.last_checkpoint
-    phases = " + ".join(
-        duration(each)
-        for each in (
-            took.prepare_primary_seconds,
-            took.prepare_secondary_seconds,
-            took.do_secondary_seconds,
-            took.do_primary_seconds,
-        )
-    )
     committed = "none yet"
     if group.HasField("committed_epoch"):
         at = _age(group.committed_timestamp_seconds)
@@ -76,7 +66,7 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
         ("generation", str(group.generation)),
         ("epoch", str(p.epoch) if has_p else "primary does not answer"),
         ("committed", committed),
-        ("checkpoint took", f"{duration(took.total_seconds)} = {phases}"),
+        ("checkpoint took", _phases(group.last_checkpoint)),
     ]
     if has_p:
         lines += [
@@ -91,6 +81,16 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
     lines += [("primary disk", uri) for uri in p.nbd_uris]
     lines += [("secondary disk", uri) for uri in s.nbd_uris]
     return lines
+
+
+def _phases(took: pb.CheckpointTimings) -> str:
+    prepare = took.prepare_primary_seconds, took.prepare_secondary_seconds
+    do = took.do_secondary_seconds, took.do_primary_seconds
+    return (
+        f"{duration(took.total_seconds)}"
+        f" (prepare {' + '.join(map(duration, prepare))},"
+        f" do {' + '.join(map(duration, do))})"
+    )
 
 
 def _buffer(group: pb.Group) -> str:

@@ -11,26 +11,30 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the command line reads it
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from cyclopts.validators import Number
 from rich.console import Console
 
 from blkcolo.addresses import Address
-from blkcolo.errors import BlkcoloError, Reason, Refused, Unavailable
-from blkcolo.grpc_client import call, open_channel
+from blkcolo.data_directory import DataDirectory
+from blkcolo.errors import Reason, Refused, Unavailable
+from blkcolo.readiness import ReadySocket
 from blkcolo.service import STOP_SECONDS
 from blkcolo.settings import parse_size
-from blkcolo.v1 import types_pb2
-from blkcolo_cli.coordinator_client import connect
+from blkcolo_cli.coordinator_client import Coordinator, connect
 from blkcolo_cli.operate import show_live
+
+if TYPE_CHECKING:
+    from blkcolo.v1 import coordinator_pb2 as pb
 
 _GROUP = "vm1"
 _READY_SECONDS = 30.0
 #: In the order of starting; stopped in the order of `_STOP_ORDER`.
 _SERVICES = ("secondary", "primary", "coordinator")
 _STOP_ORDER = ("coordinator", "primary", "secondary")
+_MAX_OFFSET = 65535 - 10810
 _PR_SET_PDEATHSIG = 1
 
 
@@ -95,23 +99,39 @@ def _quote(path: Path) -> str:
 def up(
     *,
     data: Annotated[Path, Parameter(help="Where everything is kept.")],
-    size: Annotated[str, Parameter(help="Size of each volume, as 1G.")] = "1G",
-    volumes: Annotated[int, Parameter(help="Number of volumes.")] = 1,
+    size: Annotated[
+        int,
+        Parameter(
+            converter=lambda _, tokens: parse_size(tokens[0].value),
+            validator=Number(gte=1),
+            show_default=lambda _: "1G",
+            help="Size of each volume, as 1G.",
+        ),
+    ] = 1 << 30,
+    volumes: Annotated[
+        int, Parameter(validator=Number(gte=1, lte=64), help="Number of volumes.")
+    ] = 1,
     secondary_vm: Annotated[
         bool, Parameter(negative="", help="A Secondary VM writes to its view (COLO).")
     ] = False,
-    port_offset: Annotated[int, Parameter(help="Added to all default ports.")] = 0,
+    port_offset: Annotated[
+        int,
+        Parameter(
+            validator=Number(gte=0, lte=_MAX_OFFSET),
+            help="Added to all default ports.",
+        ),
+    ] = 0,
 ) -> int:
     """Run primary, secondary and coordinator here until Ctrl-C.
 
     Stopped and started again on the same data it goes on where it was.
     """
+    plan = Plan(data.absolute(), size, volumes, secondary_vm, port_offset)
+    directory = DataDirectory(plan.data)
     try:
-        wanted = parse_size(size)
-    except ValueError as error:
-        raise Refused(Reason.INVALID, f"--size {size}: {error}") from error
-    plan = Plan(data.absolute(), wanted, volumes, secondary_vm, port_offset)
-    return asyncio.run(_Up(plan).run())
+        return asyncio.run(_Up(plan).run())
+    finally:
+        directory.close()
 
 
 class _Up:
@@ -183,6 +203,7 @@ class _Up:
 
     async def _start(self, name: str) -> None:
         config = self._plan.data / f"{name}.toml"
+        ready_socket = ReadySocket()
         with self._log(name).open("ab") as log:
             self._processes[name] = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -190,10 +211,11 @@ class _Up:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": ready_socket.name},
                 start_new_session=True,  # Ctrl-C is ours to pass on, in order
                 preexec_fn=_die_with_parent,
             )
-        ready = asyncio.create_task(self._ready(name))
+        ready = asyncio.create_task(_ready(ready_socket))
         death = asyncio.create_task(self._died(name))
         tasks = [ready, death]
         try:
@@ -210,47 +232,26 @@ class _Up:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            ready_socket.close()
 
     def _log(self, name: str) -> Path:
         return self._plan.data / "logs" / f"{name}.log"
 
-    async def _ready(self, name: str) -> None:
-        address = self._plan.grpc[name]
-        request = health_pb2.HealthCheckRequest()
-        while True:
-            async with open_channel(address) as channel:
-                stub = health_pb2_grpc.HealthStub(channel)
-                try:
-                    await call(stub.Check, request, 1.0, str(address))  # type: ignore[attr-defined] # missing in the stubs
-                except BlkcoloError:
-                    await asyncio.sleep(0.1)  # a start takes a moment; bounded above
-                else:
-                    return
-
     async def _died(self, name: str) -> None:
         code = await self._processes[name].wait()
         tail = self._log(name).read_text(errors="replace").splitlines()[-5:]
+        # What is said to people is no JSON, and comes last.
+        said = [line for line in tail if not line.startswith("{")] or tail
         raise Unavailable(
             Reason.INTERNAL,
             f"{name} ended with code {code}; the end of {self._log(name)}:\n"
-            + "\n".join(tail),
+            + "\n".join(said),
         )
 
     async def _show(self) -> None:
         """Says where everything is, then shows the status until cancelled."""
         async with connect(self._plan.grpc["coordinator"]) as coordinator:
-            async with asyncio.timeout(_READY_SECONDS):
-                while True:
-                    (group,) = await coordinator.list_groups()
-                    if group.HasField("primary") and group.HasField("secondary"):
-                        settled = (
-                            types_pb2.GROUP_STATE_PROTECTED,
-                            types_pb2.GROUP_STATE_FAILED_OVER,
-                            types_pb2.GROUP_STATE_STOPPED,
-                        )
-                        if group.state in settled or group.HasField("failure"):
-                            break
-                    await asyncio.sleep(0.1)
+            group = await self._answering(coordinator)
             for uri in group.primary.nbd_uris:
                 self._console.print(f"primary NBD      {uri}", markup=False)
             for uri in group.secondary.nbd_uris:
@@ -260,6 +261,15 @@ class _Up:
             self._console.print("ready; Ctrl-C stops everything")
             sys.stdout.flush()
             await show_live(coordinator, None)
+
+    async def _answering(self, coordinator: Coordinator) -> pb.Group:
+        """The group, as soon as the coordinator has heard of both sides."""
+        while True:
+            found = {each.spec.name: each for each in await coordinator.list_groups()}
+            group = found[_GROUP]
+            if group.HasField("primary") and group.HasField("secondary"):
+                return group
+            await asyncio.sleep(0.1)  # until it has asked them; they are ready
 
     async def _stop_all(self) -> None:
         """The coordinator first, then the primary, which drains into the secondary."""
@@ -274,6 +284,16 @@ class _Up:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+
+
+async def _ready(said: ReadySocket) -> None:
+    """Returns when the process behind the socket serves."""
+    loop, seen = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(said, lambda: seen.set() if said.ready() else None)
+    try:
+        await seen.wait()
+    finally:
+        loop.remove_reader(said)
 
 
 def _die_with_parent() -> None:

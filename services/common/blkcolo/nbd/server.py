@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,9 +65,11 @@ class NbdServer:
                 port = self._server.sockets[0].getsockname()[1]
                 self.bound = address.with_port(port)
         except OSError as error:
+            number = error.errno or 0  # below 0: of the name's look-up
+            why = os.strerror(number) if number > 0 else error.strerror or error
             raise Refused(
                 Reason.WRONG_STATE,
-                f"nbd.listen = {str(address)!r}: {error.strerror or error};"
+                f"nbd.listen = {str(address)!r}: {why};"
                 " stop the other service, or listen elsewhere",
             ) from error
 

@@ -1,0 +1,120 @@
+"""Options: file, environment, and one clear line for everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from blkcolo.errors import Invalid
+from blkcolo.posix_files import open_image
+from blkcolo.settings import ServiceSettings, SettingsError, load, show
+from blkcolo_coordinator.settings import CoordinatorSettings
+from blkcolo_primary.settings import PrimarySettings
+from blkcolo_secondary.settings import SecondarySettings
+
+MODELS: list[type[ServiceSettings]] = [
+    CoordinatorSettings,
+    PrimarySettings,
+    SecondarySettings,
+]
+GROUP = '{"name": "g", "volumes": [{"name": "d", "path": "/d", "size": "1G"}]}'
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """What the smallest primary needs."""
+    monkeypatch.setenv("BLKCOLO_PRIMARY_DATA_DIR", "/data")
+    monkeypatch.setenv("BLKCOLO_PRIMARY_GROUPS", f"[{GROUP}]")
+    return monkeypatch
+
+
+def set_everything(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, shown: dict[str, object]
+) -> None:
+    """Puts each shown option into a variable of its own, lists as JSON."""
+    for name, value in shown.items():
+        if isinstance(value, dict):
+            set_everything(monkeypatch, f"{prefix}{name.upper()}__", value)
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            monkeypatch.setenv(prefix + name.upper(), text)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_everything_shown_can_be_given_by_the_environment(
+    model: type[ServiceSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.toml"
+    sides = 'primary = "a:1"\nsecondary = "unix:/s"\n'
+    volume = '[[groups.volumes]]\nname = "d"\npath = "/d"\nsize = "1G"\n'
+    config.write_text(
+        'data_dir = "/d"\ngrpc.listen = "unix:/g"\nlog.level = "debug"\n'
+        '[[groups]]\nname = "g"\n' + (sides if model is CoordinatorSettings else volume)
+    )
+    shown = show(load(model, config))
+    prefix = str(model.model_config.get("env_prefix"))
+    set_everything(monkeypatch, prefix, json.loads(shown))
+    assert show(load(model, None)) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("GRPC__LISTEN", "here", ["grpc.listen", "'here'", "HOST:PORT", "unix:/PATH"]),
+        ("GRPC__LISTEN", "a:70000", ["grpc.listen", "0 to 65535"]),
+        ("NBD__LISTEN", "unix:relative", ["nbd.listen", "absolute"]),
+        ("METRICS__LISTEN", "unix:/m", ["metrics.listen", "HOST:PORT"]),
+        ("LOG", "debug", ["log = 'debug'", "dictionary"]),
+        ("LOG__LEVEL", "loud", ["log.level", "'loud'", "'debug'"]),
+        ("LOG__LEVLE", "debug", ["log.levle", "did you mean level?"]),
+        ("NBD__MAX_CONNECTIONS", "0", ["nbd.max_connections", "greater than"]),
+        ("NBD__HANDSHAKE_TIMEOUT_SECONDS", "soon", ["handshake_timeout", "number"]),
+        ("GROUPS", "[{", ["groups = '[{'", "list"]),
+        ("GROUPS", "[]", ["groups = []", "at least 1"]),
+        ("GROUPS", f"[{GROUP}, {GROUP}]", ["groups", "unique", "'g'"]),
+        ("GROUPS", f"[{GROUP}]".replace("1G", "1X"), ["size = '1X'", "K, M, G or T"]),
+        ("GROUPS", f"[{GROUP}]".replace("1G", "9999999T"), ["size", "the most"]),
+        ("GROUPS", f"[{GROUP}]".replace('"d"', '"d@1"'), ["name = 'd@1'", "pattern"]),
+        ("GRPC_LISTEN", "a:1", ["BLKCOLO_PRIMARY_GRPC_LISTEN", "unknown", "GROUPS"]),
+    ],
+)
+def test_bad_variable_names_key_value_and_what_is_allowed(
+    variables: pytest.MonkeyPatch, name: str, value: str, words: list[str]
+) -> None:
+    variables.setenv(f"BLKCOLO_PRIMARY_{name}", value)
+    with pytest.raises(SettingsError) as refusal:
+        load(PrimarySettings, None)
+    for word in words:
+        assert word in str(refusal.value), str(refusal.value)
+
+
+def test_variables_of_kubernetes_for_a_service_of_our_name_are_no_options(
+    variables: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT", "PORT_7401_TCP_ADDR"):
+        variables.setenv(f"BLKCOLO_PRIMARY_{name}", "tcp://10.0.0.1:7401")
+    assert load(PrimarySettings, None).data_dir == Path("/data")
+
+
+@pytest.mark.parametrize("content", [b"x = ", b"\xff\xfe", None])
+def test_configuration_that_is_no_toml_is_named(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    config = tmp_path / "config.toml"
+    if content is not None:
+        config.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"--config .*config.toml"):
+        load(PrimarySettings, config)
+
+
+def test_image_that_cannot_be_created_leaves_nothing_behind(tmp_path: Path) -> None:
+    for path, size in (
+        (tmp_path / "image", (1 << 63) - 1),
+        (tmp_path / "file" / "image", 1 << 20),
+    ):
+        (tmp_path / "file").touch()
+        with pytest.raises(Invalid, match=str(path)):
+            open_image(path, "disk0", size)
+        assert not path.exists()
