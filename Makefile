@@ -10,6 +10,7 @@ SIZE ?= 1G
 PYTEST_ARGS ?=
 DIR ?= /dev/shm
 QUICK ?=
+ROUNDS ?= 100
 
 .DEFAULT_GOAL := help
 
@@ -49,6 +50,10 @@ test: clients check ## Run all checks and all tests.
 bench: $(BENCH_STAMP) ## Compare with QEMU replication, nbdkit and qemu-nbd (DIR=, QUICK=1).
 	@sh tests/bench/install-peers.sh
 	@$(BIN)/python -m tests.bench compare --dir $(DIR) $(if $(QUICK),--size 128M --rounds 1 --seconds 1)
+
+.PHONY: soak
+soak: $(TEST_STAMP) ## Kill services at random under load (ROUNDS=100, SEED=random).
+	@$(BIN)/python -m tests.fault.soak --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: check
 check: $(TEST_STAMP) ## Run all static checks.

@@ -76,7 +76,7 @@ class Stack:
         self.grpc = dict(zip(NAMES, ports[:3], strict=True))
         self.nbd = dict(zip(NAMES, ports[3:5], strict=False))
         self.metrics = dict(zip(NAMES, ports[5:], strict=True))
-        self._channels: list[grpc.Channel] = []
+        self._channels: dict[str, grpc.Channel] = {}
         for name in ("primary", "secondary"):
             extra = primary_options if name == "primary" else secondary_options
             if name == "secondary" and secondary_vm:
@@ -159,15 +159,17 @@ class Stack:
             if process is not None:
                 process.terminate()
                 assert process.wait(15) == 0, self.log(name)
+                self._forget_channel(name)
 
     def kill(self, name: str) -> None:
         process = self.processes.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
+        self._forget_channel(name)
 
     def close(self) -> None:
-        for channel in self._channels:
-            channel.close()
+        for name in NAMES:
+            self._forget_channel(name)
         for name in reversed(NAMES):
             process = self.processes.pop(name, None)
             if process is None:
@@ -183,9 +185,15 @@ class Stack:
     # Clients.
 
     def _channel(self, name: str) -> grpc.Channel:
-        channel = grpc.insecure_channel(self.address(name))
-        self._channels.append(channel)
-        return channel
+        """One channel a process: that of a dead one would wait before it retries."""
+        if name not in self._channels:
+            self._channels[name] = grpc.insecure_channel(self.address(name))
+        return self._channels[name]
+
+    def _forget_channel(self, name: str) -> None:
+        channel = self._channels.pop(name, None)
+        if channel is not None:
+            channel.close()
 
     @property
     def coordinator(self) -> Any:
