@@ -15,8 +15,7 @@ import pytest
 
 from blkcolo.settings import load
 from blkcolo_coordinator.settings import CoordinatorSettings
-from blkcolo_primary.settings import PrimarySettings
-from blkcolo_secondary.settings import SecondarySettings
+from blkcolo_node.settings import PrimarySettings, SecondarySettings
 from tests.stack import wait_until
 from tests.tools import require_tool
 

@@ -11,8 +11,7 @@ from blkcolo.errors import Invalid
 from blkcolo.posix_files import open_image
 from blkcolo.settings import ServiceSettings, SettingsError, load, show
 from blkcolo_coordinator.settings import CoordinatorSettings
-from blkcolo_primary.settings import PrimarySettings
-from blkcolo_secondary.settings import SecondarySettings
+from blkcolo_node.settings import PrimarySettings, SecondarySettings
 
 MODELS: list[type[ServiceSettings]] = [
     CoordinatorSettings,

@@ -56,6 +56,7 @@ class Reason(enum.IntEnum):
     GROUP_EXISTS = 30
     INTERNAL = 31
     BUFFER_FULL = 32
+    WRONG_ROLE = 40
 
 
 @dataclass

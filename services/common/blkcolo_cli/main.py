@@ -6,22 +6,27 @@ coordinator cannot be reached; 4 (status) a group is not protected.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from cyclopts import App, Group, Parameter
 from rich.console import Console
 
 from blkcolo.errors import BlkcoloError, Reason
 from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
-from blkcolo.settings import SettingsError, load, show
+from blkcolo.settings import ServiceSettings, SettingsError, load, show
 from blkcolo_cli import operate, up
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cyclopts import CycloptsError
+
+    from blkcolo.service import Service
+
+S = TypeVar("S", bound=ServiceSettings)
 
 EXIT_FAILED, EXIT_UNREACHABLE = 1, 3
 
@@ -60,33 +65,49 @@ ShowConfig = Annotated[
 ]
 
 
-def _serve(name: str, config: Path | None, *, show_config: bool) -> int:
+def _serve(
+    name: str,
+    settings_class: type[S],
+    build: Callable[[S], Service],
+    config: Path | None,
+    *,
+    show_config: bool,
+) -> int:
     """Runs one service in this process."""
-    package = importlib.import_module(f"blkcolo_{name}.settings")
-    settings = load(getattr(package, f"{name.capitalize()}Settings"), config)
+    settings = load(settings_class, config)
     if show_config:
         sys.stdout.write(show(settings) + "\n")
         return EXIT_OK
-    build = importlib.import_module(f"blkcolo_{name}.service").build
     return run_service(name, settings, build)
 
 
 @app.command(group=_SERVICES)
 def primary(*, config: Config = None, show_config: ShowConfig = False) -> int:
     """Run the primary: the VM's disk over NBD, its writes forwarded."""
-    return _serve("primary", config, show_config=show_config)
+    from blkcolo_node import node, settings  # noqa: PLC0415 - the others start faster
+
+    options = settings.PrimarySettings
+    return _serve("primary", options, node.build, config, show_config=show_config)
 
 
 @app.command(group=_SERVICES)
 def secondary(*, config: Config = None, show_config: ShowConfig = False) -> int:
     """Run the secondary: the second disk and its Disk Buffer."""
-    return _serve("secondary", config, show_config=show_config)
+    from blkcolo_node import node, settings  # noqa: PLC0415 - the others start faster
+
+    options = settings.SecondarySettings
+    return _serve("secondary", options, node.build, config, show_config=show_config)
 
 
 @app.command(group=_SERVICES)
 def coordinator(*, config: Config = None, show_config: ShowConfig = False) -> int:
     """Run the coordinator: decides when to checkpoint and who is who."""
-    return _serve("coordinator", config, show_config=show_config)
+    from blkcolo_coordinator import service, settings  # noqa: PLC0415 - as above
+
+    options = settings.CoordinatorSettings
+    return _serve(
+        "coordinator", options, service.build, config, show_config=show_config
+    )
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import DataLoss, Reason, from_os_error
+from blkcolo import state_file
+from blkcolo.errors import DataLoss, Reason
 
 if TYPE_CHECKING:
     from blkcolo.files import Folder
@@ -31,12 +32,10 @@ def load(folder: Folder, group: str) -> DurableState:
         DataLoss: the file is damaged; names it.
     """
     name = f"{group}.json"
-    if name not in folder.names():
+    content = state_file.load(folder, name)
+    if content is None:
         return DurableState()
-    file = folder.open(name)
     try:
-        content = bytearray(file.size)
-        file.read_into(0, memoryview(content))
         return DurableState(**json.loads(content))
     except (ValueError, TypeError) as error:
         raise DataLoss(
@@ -44,8 +43,6 @@ def load(folder: Folder, group: str) -> DurableState:
             f"{name} is damaged: {error}; remove it if no failover of group"
             f" {group} ever took place, or ask the coordinator for its generation",
         ) from error
-    finally:
-        file.close()
 
 
 def save(folder: Folder, group: str, state: DurableState) -> None:
@@ -54,15 +51,4 @@ def save(folder: Folder, group: str, state: DurableState) -> None:
     Raises:
         BlkcoloError: the disk refused; the old state holds.
     """
-    name, spare = f"{group}.json", f"{group}.json.new"
-    try:
-        file = folder.open(spare)
-        try:
-            file.truncate(0)
-            file.write(0, json.dumps(asdict(state)).encode())
-            file.sync()
-        finally:
-            file.close()
-        folder.rename(spare, name)
-    except OSError as error:
-        raise from_os_error(error, f"writing {name}") from error
+    state_file.save(folder, f"{group}.json", json.dumps(asdict(state)).encode())

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Ack, Mismatch, VolumeId, Welcome
     from blkcolo_primary.outbox import Outbox
-    from blkcolo_primary.settings import GroupSettings
+    from blkcolo_primary.settings import ForwardSettings
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +46,8 @@ class ForwardGroup:
 
     def __init__(
         self,
-        settings: GroupSettings,
+        name: str,
+        settings: ForwardSettings,
         volumes: Sequence[VolumeId],
         disks: Sequence[BlockFile],
         folder: Folder,
@@ -56,6 +57,7 @@ class ForwardGroup:
         Raises:
             DataLoss: the state file is damaged.
         """
+        self.name = name
         self.settings = settings
         self.volumes = volumes
         self.disks = disks
@@ -63,7 +65,7 @@ class ForwardGroup:
         self.changed = Wakeup()
         self._folder = folder
         self.core = ForwarderCore(
-            settings.name,
+            name,
             disks,
             folder,
             self._open_intent_log(),
@@ -86,11 +88,6 @@ class ForwardGroup:
                 error=str(log.damage),
             )
         return log
-
-    @property
-    def name(self) -> str:
-        """The group's name."""
-        return self.settings.name
 
     @property
     def host_durable(self) -> bool:

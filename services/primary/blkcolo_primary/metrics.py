@@ -5,7 +5,6 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -91,10 +90,3 @@ def _special(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:
         for each in ForwardState:
             state.add_metric([group, each.name.lower()], float(core.state is each))
     yield from (lost, committed, dirty, damaged, state)
-
-
-def registry(groups: Mapping[str, ForwardGroup]) -> CollectorRegistry:
-    """A registry of the primary's own metrics."""
-    own = CollectorRegistry()
-    own.register(ForwardCollector(groups))
-    return own

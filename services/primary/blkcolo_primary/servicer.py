@@ -11,9 +11,10 @@ from blkcolo.v1 import primary_pb2_grpc as rpc
 from blkcolo_primary.status import report, state_message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from blkcolo.grpc_server import Context
+    from blkcolo.roles import GroupsInRole
     from blkcolo_primary.group import ForwardGroup
 
 #: An answer comes this long before its caller stops waiting, in seconds.
@@ -26,28 +27,17 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     """Serves the groups of this primary."""
 
     def __init__(
-        self, groups: Mapping[str, ForwardGroup], nbd_uri: Callable[[str], str]
+        self, groups: GroupsInRole[ForwardGroup], nbd_uri: Callable[[str], str]
     ) -> None:
         """Takes the groups and what turns an export's name into its URI."""
         self._groups = groups
         self._nbd_uri = nbd_uri
 
-    def _group(self, name: str) -> ForwardGroup:
-        group = self._groups.get(name)
-        if group is None:
-            known = ", ".join(self._groups) or "none"
-            raise Invalid(
-                Reason.WRONG_GROUP,
-                f"no group {name!r} on this primary (it has: {known});"
-                " check the name and the address",
-            )
-        return group
-
     async def StartReplication(
         self, request: pb.StartReplicationRequest, context: Context
     ) -> pb.StartReplicationResponse:
         """Connects to the secondary."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         try:
             address = Address.parse(request.secondary_address)
         except ValueError as error:
@@ -68,7 +58,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.PrimaryServicePrepareCheckpointResponse:
         """Puts the barrier into the stream."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         seq = group.prepare(request.epoch, request.generation)
         return pb.PrimaryServicePrepareCheckpointResponse(
             epoch=request.epoch,
@@ -82,7 +72,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.PrimaryServiceDoCheckpointResponse:
         """Learns of a commit."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         committed = group.do_checkpoint(request.epoch, request.generation)
         return pb.PrimaryServiceDoCheckpointResponse(committed_epoch=committed)
 
@@ -92,7 +82,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.GetSentDataSizeResponse:
         """Reports the sent bytes."""
-        core = self._group(request.group).core
+        core = self._groups.find(request.group).core
         if request.generation:
             core.check_generation(request.generation, may_be_newer=False)
         return pb.GetSentDataSizeResponse(
@@ -107,7 +97,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         context: Context,
     ) -> pb.PrimaryServiceStopReplicationResponse:
         """Ends forwarding."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         await group.stop_replication(
             request.generation, drain=request.drain, timeout=_time_left(context)
         )
@@ -122,7 +112,8 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.PrimaryServiceGetStatusResponse:
         """Reports one group, or all."""
-        asked = [self._group(request.group)] if request.group else self._groups.values()
+        one = [self._groups.find(request.group)] if request.group else None
+        asked = one or self._groups.values()
         return pb.PrimaryServiceGetStatusResponse(
             groups=[report(group, self._nbd_uri) for group in asked]
         )
@@ -133,7 +124,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.FenceResponse:
         """Refuses VM writes from here on."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         await group.fence(request.generation)
         return pb.FenceResponse(generation=group.core.generation)
 

@@ -1,33 +1,17 @@
-"""The primary's options."""
+"""How a group is forwarded: the options of the primary's role."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import SettingsConfigDict
 
-from blkcolo.addresses import Address
-from blkcolo.settings import (
-    ByteSize,
-    GrpcSettings,
-    MetricsSettings,
-    Name,
-    NbdSettings,
-    Section,
-    ServiceSettings,
-    VolumeSettings,
-    check_unique,
-)
+from blkcolo.settings import ByteSize, Section
 
 
-class GroupSettings(Section):
-    """The volumes of one VM."""
+class ForwardSettings(Section):
+    """A group in the primary's role."""
 
-    name: Name
-    """The group's name, equal on all services."""
-    volumes: list[VolumeSettings] = Field(min_length=1)
-    """Its disks, in the same order as on the secondary."""
     ack_policy: Literal["async", "received", "applied"] = "async"
     """When a VM write is answered: after the local write, when the secondary holds it
     in memory, or when it is on the secondary's disk. Later is slower and loses less."""
@@ -53,25 +37,3 @@ class GroupSettings(Section):
         if size is not None and size & (size - 1):
             raise ValueError(f"{size} is no power of two; give 64K, 128K, ...")
         return size
-
-
-class PrimarySettings(ServiceSettings):
-    """Everything that `blkcolo primary` can be told."""
-
-    model_config = SettingsConfigDict(env_prefix="BLKCOLO_PRIMARY_")
-
-    grpc: GrpcSettings = GrpcSettings(listen=Address("127.0.0.1", 7401))
-    """The gRPC server."""
-    nbd: NbdSettings = NbdSettings(listen=Address("127.0.0.1", 10809))
-    """The NBD server."""
-    metrics: MetricsSettings = MetricsSettings(listen=Address("127.0.0.1", 9401))
-    """The Prometheus endpoint."""
-    groups: list[GroupSettings] = Field(min_length=1)
-    """The groups that it serves."""
-
-    @field_validator("groups")
-    @classmethod
-    def _unique(cls, groups: list[GroupSettings]) -> list[GroupSettings]:
-        check_unique("group", [group.name for group in groups])
-        check_unique("volume", [v.name for group in groups for v in group.volumes])
-        return groups

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile
     from blkcolo_primary.group import ForwardGroup
     from blkcolo_primary.outbox import Outbox
-    from blkcolo_primary.settings import GroupSettings
+    from blkcolo_primary.settings import ForwardSettings
 
 
 class VmWrites:
@@ -46,7 +46,7 @@ class VmWrites:
         )
 
     @property
-    def _policy(self) -> GroupSettings:
+    def _policy(self) -> ForwardSettings:
         return self._group.settings
 
     @property

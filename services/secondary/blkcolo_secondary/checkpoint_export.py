@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Never
 
 from blkcolo_secondary.allocation import allocation
@@ -12,14 +11,25 @@ from blkcolo_secondary.allocation import allocation
 if TYPE_CHECKING:
     import asyncio
 
-    from blkcolo.nbd.export import AllocationExtent, Export
+    from blkcolo.nbd.export import AllocationExtent
     from blkcolo_secondary.group import ReplicaGroup
-    from blkcolo_secondary.view_export import ViewExport
 
 
 def checkpoint_name(volume: str, epoch: int) -> str:
     """The export's name."""
     return f"{volume}@{epoch}"
+
+
+def split_name(name: str) -> tuple[str, int]:
+    """An export's volume and epoch.
+
+    Raises:
+        KeyError: it is not the name of a checkpoint.
+    """
+    volume, at, epoch = name.rpartition("@")
+    if not at or not (epoch.isascii() and epoch.isdigit()):
+        raise KeyError(name)
+    return volume, int(epoch)
 
 
 class CheckpointExport:
@@ -101,40 +111,3 @@ class CheckpointExport:
         self._check()
         buffer = self._replica.buffer
         return allocation(buffer, self._volume, offset, length, at=self._epoch)
-
-
-class Exports(Mapping[str, "Export"]):
-    """The views by volume name, and `volume@epoch` of every kept checkpoint."""
-
-    def __init__(self) -> None:
-        """Offers nothing yet."""
-        self._views: dict[str, tuple[ViewExport, ReplicaGroup, int]] = {}
-
-    def add(self, view: ViewExport, group: ReplicaGroup, volume: int) -> None:
-        """Offers a view, and the checkpoints that its group keeps."""
-        self._views[view.name] = view, group, volume
-
-    def __getitem__(self, name: str) -> Export:
-        view = self._views.get(name)
-        if view is not None:
-            return view[0]
-        volume, _, epoch = name.rpartition("@")
-        if volume in self._views and epoch.isascii() and epoch.isdigit():
-            _, group, index = self._views[volume]
-            if any(kept.epoch == int(epoch) for kept in group.replica.checkpoints):
-                return CheckpointExport(group, index, int(epoch))
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._views
-        for name, (_, group, _) in self._views.items():
-            for kept in group.replica.checkpoints[:-1]:
-                yield checkpoint_name(name, kept.epoch)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    @property
-    def views(self) -> list[str]:
-        """The names of the views alone."""
-        return list(self._views)

@@ -310,6 +310,11 @@ class ReplicaGroup:
             log.info("flush ended", state=self.replica.state.name)
 
     @property
+    def kept_epochs(self) -> list[int]:
+        """The checkpoints that can be read or failed over to, oldest first."""
+        return [kept.epoch for kept in self.replica.checkpoints]
+
+    @property
     def flush_remaining_bytes(self) -> int:
         """Upper bound of the bytes that a flush still has to move."""
         if not self.replica.flushing:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -105,10 +104,3 @@ class ReplicaCollector(Collector):
                 holds = group.replica.state is each
                 state.add_metric([label, each.name.lower()], float(holds))
         return state
-
-
-def registry(groups: Mapping[str, ReplicaGroup]) -> CollectorRegistry:
-    """A registry of the secondary's own metrics."""
-    own = CollectorRegistry()
-    own.register(ReplicaCollector(groups))
-    return own

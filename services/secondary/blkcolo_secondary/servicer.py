@@ -13,9 +13,10 @@ from blkcolo_secondary.status import checkpoint_entries, report, state_message
 from blkcolo_secondary.stop_plan import StopMode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
 
     from blkcolo.grpc_server import Context
+    from blkcolo.roles import GroupsInRole
     from blkcolo.stream import Request
     from blkcolo.v1 import stream_pb2
     from blkcolo_secondary.group import ReplicaGroup
@@ -30,22 +31,11 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     """Serves the groups of this secondary."""
 
     def __init__(
-        self, groups: Mapping[str, ReplicaGroup], nbd_uri: Callable[[str], str]
+        self, groups: GroupsInRole[ReplicaGroup], nbd_uri: Callable[[str], str]
     ) -> None:
         """Takes the groups and what turns an export's name into its URI."""
         self._groups = groups
         self._nbd_uri = nbd_uri
-
-    def _group(self, name: str) -> ReplicaGroup:
-        group = self._groups.get(name)
-        if group is None:
-            known = ", ".join(self._groups) or "none"
-            raise Invalid(
-                Reason.WRONG_GROUP,
-                f"no group {name!r} on this secondary (it has: {known});"
-                " check the name and the address",
-            )
-        return group
 
     async def WriteForward(
         self,
@@ -59,7 +49,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
             raise DataLoss(
                 Reason.SEQUENCE_GAP, "a stream starts with a hello of seq 1; send that"
             )
-        group = self._group(hello.group)
+        group = self._groups.find(hello.group, hello.generation)
         async for answer in group.receive(hello, _decoded(request_iterator)):
             yield encode_response(answer)
 
@@ -69,7 +59,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         context: Context,
     ) -> pb.SecondaryServicePrepareCheckpointResponse:
         """Answers when every write up to the barrier is applied."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         remaining = context.time_remaining() or _DEFAULT_DEADLINE
         prepared = await group.prepare(
             request.epoch,
@@ -89,7 +79,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceDoCheckpointResponse:
         """Commits."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         committed = await group.commit(request.epoch, request.generation)
         return pb.SecondaryServiceDoCheckpointResponse(
             committed_epoch=committed.epoch, dropped_bytes=committed.dropped_bytes
@@ -101,7 +91,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceStopReplicationResponse:
         """Ends replication."""
-        group = self._group(request.group)
+        group = self._groups.find(request.group)
         if request.mode not in {int(mode) for mode in StopMode}:
             allowed = ", ".join(f"STOP_MODE_{mode.name}" for mode in StopMode)
             raise Invalid(Reason.INVALID, f"mode is missing; give one of {allowed}")
@@ -127,7 +117,8 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceGetStatusResponse:
         """Reports one group, or all."""
-        asked = [self._group(request.group)] if request.group else self._groups.values()
+        one = [self._groups.find(request.group)] if request.group else None
+        asked = one or self._groups.values()
         return pb.SecondaryServiceGetStatusResponse(
             groups=[report(group, self._nbd_uri) for group in asked]
         )
@@ -138,7 +129,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> pb.SecondaryServiceListCheckpointsResponse:
         """Lists the checkpoints that failover can lead to."""
-        replica = self._group(request.group).replica
+        replica = self._groups.find(request.group).replica
         return pb.SecondaryServiceListCheckpointsResponse(
             checkpoints=checkpoint_entries(replica, self._nbd_uri)
         )

@@ -213,6 +213,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A program error; the log has the details."""
     REASON_BUFFER_FULL: _Reason.ValueType  # 32
     """The secondary's Disk Buffer is at its limit and the policy says detach."""
+    REASON_WRONG_ROLE: _Reason.ValueType  # 40
+    """The group is in the other role here."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused or failed. The names are the ErrorInfo reasons."""
@@ -283,6 +285,8 @@ REASON_INTERNAL: Reason.ValueType  # 31
 """A program error; the log has the details."""
 REASON_BUFFER_FULL: Reason.ValueType  # 32
 """The secondary's Disk Buffer is at its limit and the policy says detach."""
+REASON_WRONG_ROLE: Reason.ValueType  # 40
+"""The group is in the other role here."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _ResyncPlan:

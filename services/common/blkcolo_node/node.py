@@ -1,0 +1,128 @@
+"""A node as a process: its groups, one NBD server, one gRPC server, its metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+
+from blkcolo.data_directory import DataDirectory
+from blkcolo.errors import DeadlineMissed
+from blkcolo.grpc_errors import DomainErrors
+from blkcolo.grpc_server import GrpcServer
+from blkcolo.metrics import ErrorCounter, MetricsServer
+from blkcolo.nbd.server import NbdServer
+from blkcolo.roles import GroupsInRole, Role
+from blkcolo.v1 import primary_pb2_grpc, secondary_pb2_grpc
+from blkcolo_node.node_group import NodeGroup
+from blkcolo_node.volume_export import Exports
+from blkcolo_primary.metrics import ForwardCollector
+from blkcolo_primary.servicer import PrimaryServicer
+from blkcolo_secondary.metrics import ReplicaCollector
+from blkcolo_secondary.servicer import SecondaryServicer
+
+if TYPE_CHECKING:
+    from blkcolo.errors import Reason
+    from blkcolo_node.settings import NodeSettings
+
+#: Seconds given to calls that are under way when the node stops.
+_GRACE = 2.0
+
+
+class Node:
+    """Everything that one process holds."""
+
+    def __init__(self, settings: NodeSettings) -> None:
+        """Takes the options; `start` opens things."""
+        self._settings = settings
+        self._groups: dict[str, NodeGroup] = {}
+        self._exports = Exports()
+        self._nbd = NbdServer(
+            self._exports,
+            handshake_timeout=settings.nbd.handshake_timeout_seconds,
+            max_connections=settings.nbd.max_connections,
+        )
+        forwarding = GroupsInRole(
+            Role.PRIMARY, self._groups, lambda group: group.forward
+        )
+        receiving = GroupsInRole(
+            Role.SECONDARY, self._groups, lambda group: group.replica
+        )
+        registry = CollectorRegistry()
+        registry.register(ForwardCollector(forwarding))
+        registry.register(ReplicaCollector(receiving))
+        self._metrics = MetricsServer(settings.metrics.listen, registry)
+        self._grpc = GrpcServer(
+            settings.grpc.listen,
+            [
+                (
+                    primary_pb2_grpc.add_PrimaryServiceServicer_to_server,
+                    PrimaryServicer(forwarding, self._nbd.uri),
+                    "blkcolo.v1.PrimaryService",
+                ),
+                (
+                    secondary_pb2_grpc.add_SecondaryServiceServicer_to_server,
+                    SecondaryServicer(receiving, self._nbd.uri),
+                    "blkcolo.v1.SecondaryService",
+                ),
+            ],
+            [DomainErrors(_ErrorCounters(registry))],
+        )
+        self._directory: DataDirectory | None = None
+
+    async def start(self) -> None:
+        """Opens disks and buffers, and listens; raises BlkcoloError."""
+        self._directory = DataDirectory(self._settings.data_dir)
+        first = self._settings.first_role
+        for settings in self._settings.groups:
+            group = NodeGroup(
+                settings.options, self._settings.data_dir / "groups", first
+            )
+            self._groups[group.name] = group
+            self._exports.add(group)
+            group.start()
+        await self._nbd.start(self._settings.nbd.listen)
+        self._metrics.start()
+        await self._grpc.start()
+
+    async def stop(self) -> None:
+        """Stops VM writes first, then lets the secondaries catch up."""
+        await self._nbd.stop()
+        late: DeadlineMissed | None = None
+        for group in self._groups.values():
+            try:
+                await group.end_forwarding()
+            except DeadlineMissed as error:
+                late = error
+        await self._grpc.stop(_GRACE)
+        for group in self._groups.values():
+            await group.close()
+        self._metrics.stop()
+        if self._directory is not None:
+            self._directory.close()
+        if late is not None:
+            raise late
+
+    def describe(self) -> list[str]:
+        """The URIs of the volumes and the gRPC address."""
+        return [
+            *(self._nbd.uri(name) for name in self._exports.volumes),
+            f"grpc {self._grpc.bound}",
+        ]
+
+
+class _ErrorCounters:
+    """Counts answered errors under the name of the role that was asked."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._primary = ErrorCounter("primary", registry)
+        self._secondary = ErrorCounter("secondary", registry)
+
+    def __call__(self, method: str, reason: Reason) -> None:
+        of_primary = "PrimaryService/" in method
+        (self._primary if of_primary else self._secondary)(method, reason)
+
+
+def build(settings: NodeSettings) -> Node:
+    """Makes the node; nothing is opened yet."""
+    return Node(settings)

@@ -1,0 +1,134 @@
+"""One group of a node: its disks, and the role that it plays with them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from blkcolo.posix_files import PosixFile, PosixFolder, open_image
+from blkcolo.roles import Role
+from blkcolo.stream import VolumeId
+from blkcolo_node import role_file
+from blkcolo_node.volume_export import VolumeExport
+from blkcolo_primary.export import DiskExport
+from blkcolo_primary.group import ForwardGroup
+from blkcolo_secondary.group import ReplicaGroup
+from blkcolo_secondary.history import HistoryPolicy
+from blkcolo_secondary.replica import Replica
+from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_secondary.view_export import ViewExport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from blkcolo.nbd.export import Export
+    from blkcolo_node.settings import GroupOptions
+
+#: Seconds given to writes that the secondary has not applied yet.
+_DRAIN = 5.0
+
+
+class NodeGroup:
+    """One group; exactly one of `forward` and `replica` is there."""
+
+    def __init__(self, options: GroupOptions, path: Path, first: Role) -> None:
+        """Opens the disks and goes on in the role that the folder says.
+
+        Args:
+            options: what the configuration says.
+            path: the folder of all groups.
+            first: the role of a group that has never changed it.
+
+        Raises:
+            BlkcoloError: a disk or a state file cannot be used.
+        """
+        self.name = options.name
+        self.forward: ForwardGroup | None = None
+        self.replica: ReplicaGroup | None = None
+        self._options = options
+        self._folder = PosixFolder(path)
+        self._replica_folder = PosixFolder(path / options.name)
+        self._disks: list[PosixFile] = []
+        self.volumes: list[VolumeId] = []
+        try:
+            self._open_disks()
+            self.role = role_file.load(self._folder, self.name, first)
+            self.exports = [VolumeExport(played) for played in self._play()]
+        except BaseException:
+            self._close_disks()
+            raise
+
+    def _open_disks(self) -> None:
+        for volume in self._options.volumes:
+            disk = open_image(volume.path, volume.name, volume.size)
+            self._disks.append(disk)
+            identity = volume.identity(self.name)
+            self.volumes.append(VolumeId(volume.name, identity, disk.size))
+
+    def _play(self) -> list[Export]:
+        """Opens what plays the role in force; its exports, one a volume."""
+        if self.role is Role.PRIMARY:
+            forward = self.forward = self._open_forward()
+            return [
+                DiskExport(forward, index, disk)
+                for index, disk in enumerate(self._disks)
+            ]
+        replica = self.replica = self._open_replica()
+        return [ViewExport(replica, index) for index in range(len(self.volumes))]
+
+    def _open_forward(self) -> ForwardGroup:
+        options = self._options.forward
+        return ForwardGroup(self.name, options, self.volumes, self._disks, self._folder)
+
+    def _open_replica(self) -> ReplicaGroup:
+        options = self._options.replica
+        replica = Replica(
+            self.name,
+            self.volumes,
+            self._disks,
+            self._replica_folder,
+            lambda: str(uuid4()),
+            ReplicaOptions(
+                host_durable=options.durability == "host",
+                buffer_limit_bytes=options.buffer_limit_bytes,
+                history=HistoryPolicy(**options.history.model_dump()),
+            ),
+        )
+        return ReplicaGroup(
+            replica,
+            secondary_vm=options.secondary_vm,
+            queue_bytes=options.queue_bytes,
+            clock=time.time,
+        )
+
+    def start(self) -> None:
+        """Goes on with what an earlier run left unfinished."""
+        if self.replica is not None:
+            self.replica.start()
+
+    @property
+    def generation(self) -> int:
+        """The newest known generation."""
+        if self.forward is not None:
+            return self.forward.core.generation
+        return self.replica.replica.generation if self.replica is not None else 0
+
+    async def end_forwarding(self) -> None:
+        """Lets the secondary catch up, where this is the primary.
+
+        Raises:
+            DeadlineMissed: it did not; everything is closed all the same.
+        """
+        if self.forward is not None:
+            await self.forward.close(_DRAIN)
+
+    async def close(self) -> None:
+        """Closes everything; `end_forwarding` came before."""
+        if self.replica is not None:
+            await self.replica.close()
+        self._close_disks()
+
+    def _close_disks(self) -> None:
+        for disk in self._disks:
+            disk.close()
