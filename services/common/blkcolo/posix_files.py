@@ -47,6 +47,8 @@ class PosixFile:
     def __init__(self, fd: int) -> None:
         """Takes over the descriptor."""
         self._fd = fd
+        #: A stretch known to be data; finding its end again may take milliseconds.
+        self._data = Extent(0, 0)
 
     @property
     def size(self) -> int:
@@ -76,6 +78,7 @@ class PosixFile:
 
     def zero_fast(self, offset: int, length: int, *, may_trim: bool) -> bool:
         """As `zero`, but False, and nothing done, where only writing would do."""
+        self._data = Extent(0, 0)
         punch = [(_PUNCH_HOLE | _KEEP_SIZE,)]
         keep = [(_ZERO_RANGE,), (_PUNCH_HOLE | _KEEP_SIZE, 0)]
         for modes in punch if may_trim else keep:
@@ -100,6 +103,11 @@ class PosixFile:
         """The parts that are not holes."""
         end = offset + length
         while offset < end:
+            if self._data.offset <= offset < self._data.end:
+                stop = min(self._data.end, end)
+                yield Extent(offset, stop - offset)
+                offset = stop
+                continue
             try:
                 start = os.lseek(self._fd, offset, os.SEEK_DATA)
             except OSError as error:
@@ -111,12 +119,15 @@ class PosixFile:
                 return
             if start >= end:
                 return
-            stop = min(os.lseek(self._fd, start, os.SEEK_HOLE), end)
+            hole = os.lseek(self._fd, start, os.SEEK_HOLE)
+            self._data = Extent(start, hole - start)
+            stop = min(hole, end)
             yield Extent(start, stop - start)
             offset = stop
 
     def truncate(self, size: int) -> None:
         """Cuts or extends the file."""
+        self._data = Extent(0, 0)
         os.ftruncate(self._fd, size)
 
     def sync(self) -> None:

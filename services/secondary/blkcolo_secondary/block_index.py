@@ -8,7 +8,7 @@ dict would take five times as much memory, and a layer may hold millions of bloc
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -107,17 +107,19 @@ class BlockIndex:
 
     def __init__(self) -> None:
         self.saved = BitMap()
-        self._recent: list[Run] = []
+        #: Rows as in a level; sorted when they are looked for.
+        self._recent: list[list[int]] = []
+        self._recent_sorted = True
         self._levels: list[_Level] = []
 
-    def missing(self, blocks: Blocks) -> Iterator[Blocks]:
-        """The runs of `blocks` that are not saved yet."""
-        return absent(self.saved, blocks)
-
-    def add(self, run: Run) -> None:
-        """Adds a run that overlaps no other."""
-        self.saved.add_range(run.first, run.end)
-        insort(self._recent, run)
+    def add(self, rows: NDArray[np.int64]) -> None:
+        """Adds runs that overlap no other: n rows of first, end, position."""
+        added = rows.tolist()
+        add_range = self.saved.add_range
+        for first, end, _ in added:
+            add_range(first, end)
+        self._recent += added
+        self._recent_sorted = False
         if len(self._recent) >= _RECENT:
             self._spill()
 
@@ -136,15 +138,21 @@ class BlockIndex:
         for level in self._levels:
             for first, end, position in level.rows().tolist():
                 yield Run(first, end, position)
-        yield from self._recent
+        for row in self._recent:
+            yield Run(*row)
 
     def _recent_overlapping(self, blocks: Blocks) -> Iterator[Run]:
-        start = bisect_right(self._recent, blocks.first, key=lambda run: run.end)
-        stop = bisect_left(self._recent, blocks.end, key=lambda run: run.first)
-        yield from self._recent[start:stop]
+        if not self._recent_sorted:
+            self._recent.sort()
+            self._recent_sorted = True
+        start = bisect_right(self._recent, blocks.first, key=lambda row: row[1])
+        stop = bisect_left(self._recent, blocks.end, key=lambda row: row[0])
+        for row in self._recent[start:stop]:
+            yield Run(*row)
 
     def _spill(self) -> None:
         rows = np.array(self._recent, dtype=np.int64)
+        rows = rows[np.argsort(rows[:, 0], kind="stable")]
         self._recent = []
         while (
             self._levels

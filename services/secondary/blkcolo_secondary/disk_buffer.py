@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 #: One step of a long zero or trim, in bytes.
 STEP = 8 << 20
+_DATA = int(RecordKind.DATA)
 
 
 class DiskBuffer:
@@ -155,25 +156,25 @@ class DiskBuffer:
             DataLoss: reading or writing failed, likewise.
         """
         yield from self._create_layer(batch.epoch)
-        step = SaveAndWrite(self.disks, self.volumes, self._layer(batch.epoch))
+        layer = self._layer(batch.epoch)
         payload = memoryview(batch.payload)
+        step = SaveAndWrite(self.disks, self.volumes, layer, payload)
         position = 0
         columns = zip(
             batch.kinds, batch.volumes, batch.offsets, batch.lengths, strict=True
         )
         for kind, volume, offset, length in columns:
-            if kind == RecordKind.DATA:
-                data = payload[position : position + length]
-                position += length
-                if not step.takes(volume, offset, length):
+            if kind == _DATA:
+                if step.full_with(length):
                     yield from self._run(step)
-                step.add_data(volume, offset, data)
+                step.add_data(volume, offset, length, position)
+                position += length
                 continue
             for start in range(offset, offset + length, STEP):
                 part = min(STEP, offset + length - start)
-                yield from self._run(step)  # keeps the order of data and zeros
+                if step.full_with(part):
+                    yield from self._run(step)
                 step.add_zero(volume, start, part, may_trim=kind == RecordKind.TRIM)
-                yield from self._run(step)
         yield from self._run(step)
 
     def _run(self, step: SaveAndWrite) -> Iterator[Sync | None]:

@@ -1,7 +1,8 @@
 """Writes gathered so that their old content is saved by one append.
 
 The order is the heart of the Disk Buffer: save, make that durable where power loss is
-to be survived, and only then write.
+to be survived, and only then write. What is gathered is saved as one set of blocks
+before the first of it is written, so writes that share a block need no care.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyroaring import BitMap
 
 from blkcolo.errors import from_os_error
-from blkcolo.extents import BLOCK_SIZE, covering
+from blkcolo.extents import BLOCK_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from blkcolo.files import BlockFile
     from blkcolo.stream import VolumeId
-    from blkcolo_secondary.undo_layer import SaveRun, UndoLayer
+    from blkcolo_secondary.undo_layer import UndoLayer
 
-#: Old content gathered before it is appended, in bytes.
-_SAVE_BYTES = 1 << 20
+#: Bytes gathered before they are saved and written.
+_STEP_BYTES = 1 << 20
 
 
 class Sync(NamedTuple):
@@ -32,6 +33,24 @@ class Sync(NamedTuple):
     """
 
     run: Callable[[], None]
+
+
+class _Data(NamedTuple):
+    """Bytes [position, position + length) of the payload go to `offset`."""
+
+    volume: int
+    offset: int
+    length: int
+    position: int
+
+
+class _Zero(NamedTuple):
+    """The extent is to read as zeros."""
+
+    volume: int
+    offset: int
+    length: int
+    may_trim: bool
 
 
 @contextmanager
@@ -44,54 +63,58 @@ def translated(what: str, volume: str, offset: int) -> Iterator[None]:
 
 
 class SaveAndWrite:
-    """A few records of one epoch, on their way to the disk."""
+    """A few records of one batch, on their way to the disk."""
 
     def __init__(
         self,
         disks: Sequence[BlockFile],
         volumes: Sequence[VolumeId],
         layer: UndoLayer | None,
+        payload: memoryview,
     ) -> None:
-        """Starts empty; without a layer nothing is saved."""
+        """Starts empty; without a layer nothing is saved.
+
+        Args:
+            disks: the group's disks.
+            volumes: its volumes.
+            layer: where old content goes.
+            payload: the batch's data.
+        """
         self._disks = disks
         self._volumes = volumes
         self._layer = layer
-        self._wanted: list[SaveRun] = []
-        self._claimed = [BitMap() for _ in volumes]
+        self._payload = payload
+        self._gathered: list[_Data | _Zero] = []
         self._bytes = 0
-        self._writes: list[tuple[int, int, memoryview]] = []
-        self._zeros: list[tuple[int, int, int, bool]] = []
 
-    def takes(self, volume: int, offset: int, length: int) -> bool:
-        """False if what is gathered must be written first.
+    def full_with(self, length: int) -> bool:
+        """True if what is gathered must be written before `length` bytes more."""
+        return bool(self._gathered) and self._bytes + length > _STEP_BYTES
 
-        A block is saved once, before its first overwrite: where two writes share
-        one, the first must be done before the second is looked at.
+    def add_data(self, volume: int, offset: int, length: int, position: int) -> None:
+        """Adds a write of `length` payload bytes from `position` on.
+
+        Where it goes on from the one before, on the disk as in the payload, the two
+        become one.
         """
-        if self._bytes >= _SAVE_BYTES:
-            return False
-        blocks = covering(offset, length)
-        return not self._claimed[volume].range_cardinality(*blocks)
-
-    def add_data(self, volume: int, offset: int, data: memoryview) -> None:
-        """Adds a write that `takes` agreed to."""
-        self._claim(volume, offset, len(data))
-        self._writes.append((volume, offset, data))
+        self._bytes += length
+        last = self._gathered[-1] if self._gathered else None
+        if (
+            isinstance(last, _Data)
+            and last.volume == volume
+            and last.offset + last.length == offset
+        ):
+            joined = _Data(volume, last.offset, last.length + length, last.position)
+            self._gathered[-1] = joined
+        else:
+            self._gathered.append(_Data(volume, offset, length, position))
 
     def add_zero(
         self, volume: int, offset: int, length: int, *, may_trim: bool
     ) -> None:
-        """Adds a zero or a trim; nothing else may be gathered."""
-        self._claim(volume, offset, length)
-        self._zeros.append((volume, offset, length, may_trim))
-
-    def _claim(self, volume: int, offset: int, length: int) -> None:
-        if self._layer is None:
-            return
-        for gap in self._layer.missing(volume, covering(offset, length)):
-            self._wanted.append((volume, gap))
-            self._claimed[volume].add_range(*gap)
-            self._bytes += (gap.end - gap.first) * BLOCK_SIZE
+        """Adds a zero or a trim."""
+        self._bytes += length
+        self._gathered.append(_Zero(volume, offset, length, may_trim))
 
     def save(self) -> UndoLayer | None:
         """Saves old content; the layer, if anything was saved.
@@ -100,28 +123,34 @@ class SaveAndWrite:
             BlkcoloError: the log or the disk refused; nothing was written.
         """
         layer = self._layer
-        if layer is None or not self._wanted:
+        if layer is None or not self._gathered:
             return None
-        volume, blocks = self._wanted[0]
-        name, offset = self._volumes[volume].name, blocks.first * BLOCK_SIZE
-        with translated("saving old content", name, offset):
-            layer.save(self._disks, self._wanted)
-        self._wanted = []
-        self._claimed = [BitMap() for _ in self._volumes]
-        self._bytes = 0
-        return layer
+        touched = [BitMap() for _ in self._volumes]
+        for volume, offset, length, _ in self._gathered:
+            first, end = offset // BLOCK_SIZE, -(-(offset + length) // BLOCK_SIZE)
+            touched[volume].add_range(first, end)
+        volume, offset, _, _ = self._gathered[0]
+        with translated("saving old content", self._volumes[volume].name, offset):
+            return layer if layer.save(self._disks, touched) else None
 
     def write(self) -> None:
-        """Writes what was gathered.
+        """Writes what was gathered, in order.
 
         Raises:
             BlkcoloError: the disk refused; what was overwritten is saved.
         """
-        for volume, offset, data in self._writes:
-            with translated("writing the disk", self._volumes[volume].name, offset):
-                self._disks[volume].write(offset, data)
-        for volume, offset, length, may_trim in self._zeros:
-            with translated("writing the disk", self._volumes[volume].name, offset):
-                self._disks[volume].zero(offset, length, may_trim=may_trim)
-        self._writes = []
-        self._zeros = []
+        volume = offset = 0
+        try:
+            for each in self._gathered:
+                volume, offset, length, detail = each
+                if isinstance(each, _Data):
+                    data = self._payload[detail : detail + length]
+                    self._disks[volume].write(offset, data)
+                else:
+                    may_trim = each.may_trim
+                    self._disks[volume].zero(offset, length, may_trim=may_trim)
+        except OSError as error:
+            name = self._volumes[volume].name
+            raise from_os_error(error, "writing the disk", name, offset) from error
+        self._gathered = []
+        self._bytes = 0

@@ -1,13 +1,15 @@
 """One epoch's undo layer: the old content of the blocks it overwrote.
 
-An append-only log (framing: `blkcolo.records`) and one `BlockIndex` a volume. A
-record is a run of blocks: DATA with their old bytes as payload, or HOLE when they
-read as zeros and were not allocated. What the layer holds is never overwritten, and
-a block is saved once, before its first overwrite in the epoch.
+An append-only log (framing: `blkcolo.records`) and one `BlockIndex` a volume. What
+the layer holds is never overwritten, and a block is saved once, before its first
+overwrite in the epoch. A record holds all that one save found in one volume:
 
-    record kind | a               | b                   | payload
-    DATA        | offset in bytes | length in bytes     | old bytes
-    HOLE        | offset in bytes | length in bytes     | none
+    record kind | a              | b    | payload
+    SAVED       | number of runs | 0    | table of the runs, then their old bytes
+
+A row of the table is a run of blocks, little-endian: first u32, end u32, stored u32.
+The bytes of the stored runs follow in the table's order, in whole blocks, the last
+one of the volume padded with zeros. A run that is not stored read as zeros.
 """
 
 from __future__ import annotations
@@ -15,25 +17,28 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from blkcolo import records
-from blkcolo.extents import BLOCK_SIZE, Blocks, Extent, covering
-from blkcolo_secondary.block_index import HOLE, BlockIndex, Run
+from blkcolo.extents import BLOCK_SIZE, Blocks, Extent
+from blkcolo_secondary import saved_runs
+from blkcolo_secondary.block_index import HOLE, BlockIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pyroaring import BitMap
+
     from blkcolo.files import BlockFile
     from blkcolo.records import RecordLog
-
-#: A record holds at most this many blocks, so a save is at most 1 MiB.
-RUN_BLOCKS = (1 << 20) // BLOCK_SIZE
+    from blkcolo_secondary.block_index import Run
+    from blkcolo_secondary.saved_runs import Rows
 
 
 class UndoKind(enum.IntEnum):
     """Record kinds of an undo layer."""
 
-    DATA = 1
-    HOLE = 2
+    SAVED = 1
 
 
 class UndoLayer:
@@ -53,18 +58,16 @@ class UndoLayer:
     def load(self) -> None:
         """Reads the log back; a torn tail is cut, damage raises DataLoss."""
         for record in self._log.load():
-            blocks = covering(record.a, record.b)
-            position = HOLE if record.kind == UndoKind.HOLE else record.position
-            self._indexes[record.volume].add(Run(*blocks, position))
+            table = bytearray(saved_runs.ROW.itemsize * record.a)
+            self._log.read_into(record.position, memoryview(table))
+            rows = np.frombuffer(table, saved_runs.ROW)
+            data_at = record.position + len(table)
+            self._indexes[record.volume].add(saved_runs.positions(rows, data_at))
 
     @property
     def bytes_held(self) -> int:
         """The log's length in bytes."""
         return self._log.end
-
-    def missing(self, volume: int, blocks: Blocks) -> Iterator[Blocks]:
-        """The runs of `blocks` that this epoch has not saved yet."""
-        return self._indexes[volume].missing(blocks)
 
     def holds_any(self, volume: int, blocks: Blocks) -> bool:
         """True if a block of these is saved here."""
@@ -76,32 +79,37 @@ class UndoLayer:
         found = self._indexes[volume].find(blocks)
         return [run.cut(blocks, BLOCK_SIZE) for run in found]
 
-    def save(self, disks: Sequence[BlockFile], wanted: Sequence[SaveRun]) -> None:
-        """Appends the current content of `wanted`, in one write.
+    def save(self, disks: Sequence[BlockFile], touched: Sequence[BitMap]) -> bool:
+        """Appends what blocks hold that are not saved yet, in one write.
 
-        Each must be missing here, and none may overlap another. When this raises
-        OSError nothing was added.
+        When this raises OSError nothing was added.
+
+        Args:
+            disks: the volumes' disks.
+            touched: blocks of each volume that are about to be overwritten.
+
+        Returns:
+            True if anything was appended.
         """
         log = bytearray(self._log.lead())
-        added: list[tuple[int, Run]] = []
-        for volume, blocks in wanted:
-            size = self._sizes[volume]
-            for part, is_data in _split_holes(disks[volume], blocks, size):
-                extent = part.extent(size)
-                position = HOLE
-                if is_data:
-                    data = bytearray(extent.length)
-                    disks[volume].read_into(extent.offset, memoryview(data))
-                    payload = bytes(data)
-                    log += records.header(UndoKind.DATA, volume, *extent, payload)
-                    position = self._log.end + len(log)
-                    log += payload
-                else:
-                    log += records.header(UndoKind.HOLE, volume, *extent)
-                added.append((volume, Run(*part, position)))
+        added: list[tuple[int, Rows, int]] = []
+        for volume, blocks in enumerate(touched):
+            if not blocks:
+                continue
+            missing = blocks - self._indexes[volume].saved
+            if not missing:
+                continue
+            rows, data = saved_runs.read(disks[volume], missing, self._sizes[volume])
+            payload = rows.tobytes() + data
+            log += records.header(UndoKind.SAVED, volume, len(rows), 0, payload)
+            added.append((volume, rows, self._log.end + len(log) + rows.nbytes))
+            log += payload
+        if not added:
+            return False
         self._log.append(log)
-        for volume, run in added:
-            self._indexes[volume].add(run)
+        for volume, rows, data_at in added:
+            self._indexes[volume].add(saved_runs.positions(rows, data_at))
+        return True
 
     def sync(self) -> None:
         """Makes what was saved durable; any thread; raises OSError."""
@@ -127,25 +135,3 @@ class UndoLayer:
     def close(self) -> None:
         """Closes the log's file."""
         self._log.close()
-
-
-#: A volume's index and blocks of it that are to be saved.
-SaveRun = tuple[int, Blocks]
-
-
-def _split_holes(
-    disk: BlockFile, blocks: Blocks, size: int
-) -> Iterator[tuple[Blocks, bool]]:
-    """Cuts blocks into parts with data and holes, none longer than RUN_BLOCKS."""
-    gap = blocks.first
-    for data in disk.data_extents(*blocks.extent(size)):
-        # A file system with smaller blocks may start data in the middle of one.
-        first, end = covering(*data)
-        first = max(first, gap)
-        if first > gap:
-            yield Blocks(gap, first), False
-        for start in range(first, end, RUN_BLOCKS):
-            yield Blocks(start, min(start + RUN_BLOCKS, end)), True
-        gap = max(gap, end)
-    if gap < blocks.end:
-        yield Blocks(gap, blocks.end), False
