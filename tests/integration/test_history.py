@@ -42,6 +42,8 @@ def test_kept_checkpoints_are_read_while_replication_runs(tmp_path: Path) -> Non
             with NbdClient(stack.nbd["secondary"], f"disk0@{epoch}") as reader:
                 assert reader.read(0, ODD_SIZE) == taken[epoch], epoch
         port = stack.nbd["secondary"]
+        uri = f"nbd://127.0.0.1:{port}/disk0@{newest_first[1]}"
+        assert "data" in run("nbdinfo", "--map", uri)
         listed = run("nbdinfo", "--list", f"nbd://127.0.0.1:{port}")
         assert f"disk0@{newest_first[1]}" in listed
         assert f"disk0@{newest_first[4]}" not in listed

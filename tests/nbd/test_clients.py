@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from tests.nbd.raw_client import RawClient
 from tests.nbd_client import NbdClient, NbdReplyError
 from tests.stack import MIB, ODD_SIZE, Stack
 from tests.tools import nbdsh, require_tool, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.integration, pytest.mark.nbd]
 
@@ -101,6 +99,35 @@ def test_fio_verifies_what_it_wrote(primary: Stack) -> None:
         capture_output=True,
         timeout=60,
     )
+
+
+def test_nbd_client_lists_exports(primary: Stack) -> None:
+    listed = run("nbd-client", "-l", "127.0.0.1", str(primary.nbd["primary"]))
+    assert listed.split()[-2:] == ["disk0", "disk1"]
+
+
+def test_crowd_that_reads_no_replies_costs_one_reply_each_and_others_are_served(
+    primary: Stack,
+) -> None:
+    port = primary.nbd["primary"]
+    crowd = [RawClient(port).go("disk1", structured=n % 2 == 0) for n in range(6)]
+    before = resident_bytes(primary)
+    try:
+        for client in crowd:
+            for _ in range(32):
+                client.send(0, 0, 0, 32 * MIB)
+        with RawClient(port).go("disk0") as other:
+            for _ in range(100):
+                assert other.request(0, 0, 0, 4096).error == 0
+            assert resident_bytes(primary) - before < len(crowd) * 48 * MIB
+    finally:
+        for client in crowd:
+            client.socket.close()
+
+
+def resident_bytes(stack: Stack) -> int:
+    pages = Path(f"/proc/{stack.processes['primary'].pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 ILLEGAL = """

@@ -198,6 +198,19 @@ async def test_reader_that_does_not_read_holds_up_only_itself(
         assert (await slow.reply(1 << 20))[0] == 0
 
 
+async def test_client_that_never_takes_its_last_replies_is_dropped(
+    server: NbdServer,
+) -> None:
+    client = await (await Client.connect(server)).negotiate()
+    (connection,) = server.connections
+    for _ in range(16):
+        client.send(0, 0, 8 << 20)
+    connection.finish()  # it asks no more; 128 MiB are on their way
+    async with asyncio.timeout(5):
+        await connection.closed.wait()
+    assert not server.connections
+
+
 async def test_write_waits_for_the_gate_and_then_goes_on_in_order(
     server: NbdServer, export: MemoryExport
 ) -> None:

@@ -165,6 +165,26 @@ def test_only_the_last_context_for_the_same_export_counts() -> None:
         assert handshake.session.block_status is expected
 
 
+class Fresh(dict[str, Disk]):
+    """Exports that are made anew at each look, as those of kept checkpoints."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return Disk(key) if key in self else default
+
+
+def test_context_counts_for_an_export_that_is_made_anew_at_each_look() -> None:
+    exports: Any = Fresh(a=Disk("a"))
+    handshake = Handshake(exports)
+    options = (
+        option(8),
+        option(10, contexts("a", b"base:allocation")),
+        option(7, go("a")),
+    )
+    handshake.receive(struct.pack(">I", 3) + b"".join(options))
+    assert handshake.session is not None
+    assert handshake.session.block_status
+
+
 def test_list_contexts_takes_a_wildcard() -> None:
     for queries in ((), (b"base:",), (b"base:allocation",)):
         _, answers = talk(option(9, contexts("a", *queries)))

@@ -6,11 +6,12 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from blkcolo.nbd.export import Allocation, AllocationExtent
+from blkcolo.nbd.export import allocation_of
 
 if TYPE_CHECKING:
     import asyncio
 
+    from blkcolo.nbd.export import AllocationExtent
     from blkcolo.posix_files import PosixFile
     from blkcolo_primary.group import ForwardGroup
 
@@ -93,14 +94,5 @@ class DiskExport:
 
     def allocation(self, offset: int, length: int) -> list[AllocationExtent]:
         """Describes the local disk."""
-        extents: list[AllocationExtent] = []
-        zero = Allocation.HOLE | Allocation.ZERO
-        at = offset
-        for data in self._disk.data_extents(offset, length):
-            if data.offset > at:
-                extents.append(AllocationExtent(data.offset - at, zero))
-            extents.append(AllocationExtent(data.length, Allocation.DATA))
-            at = data.end
-        if at < offset + length:
-            extents.append(AllocationExtent(offset + length - at, zero))
-        return extents
+        found = self._disk.data_extents(offset, length)
+        return allocation_of(found, offset, length)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo.nbd.export import Allocation, AllocationExtent
+from blkcolo.nbd.export import Allocation, AllocationExtent, allocation_of
 from blkcolo_secondary import view
 from blkcolo_secondary.block_index import HOLE
 from blkcolo_secondary.view import Source
@@ -26,7 +26,10 @@ def allocation(
     extents: list[AllocationExtent] = []
     for segment in buffer.segments(volume, offset, length, at):
         start, end = view.part(segment, offset, length, size)
-        extents.extend(_describe(buffer, volume, segment, start, end))
+        found = _describe(buffer, volume, segment, start, end)
+        extents.extend(found)
+        if sum(extent.length for extent in found) < end - start:
+            break
     return extents
 
 
@@ -34,25 +37,11 @@ def _describe(
     buffer: DiskBuffer, volume: int, segment: view.Segment, start: int, end: int
 ) -> list[AllocationExtent]:
     if segment.source is Source.DISK:
-        return _describe_disk(buffer, volume, start, end)
+        data = buffer.disks[volume].data_extents(start, end - start)
+        return allocation_of(data, start, end - start)
     if segment.source is Source.UNDO:
         is_hole = segment.run is not None and segment.run.position == HOLE
     else:
         overlay = buffer.overlays[volume]
         is_hole = overlay is not None and overlay.is_hole(start, end - start)
     return [AllocationExtent(end - start, _ZERO if is_hole else Allocation.DATA)]
-
-
-def _describe_disk(
-    buffer: DiskBuffer, volume: int, start: int, end: int
-) -> list[AllocationExtent]:
-    extents: list[AllocationExtent] = []
-    at = start
-    for found in buffer.disks[volume].data_extents(start, end - start):
-        if found.offset > at:
-            extents.append(AllocationExtent(found.offset - at, _ZERO))
-        extents.append(AllocationExtent(found.length, Allocation.DATA))
-        at = found.end
-    if at < end:
-        extents.append(AllocationExtent(end - at, _ZERO))
-    return extents

@@ -12,6 +12,7 @@ So a slow client, or a slow disk behind it, holds up its own connection only.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -80,6 +81,9 @@ class Connection(asyncio.BufferedProtocol):
             return
         self._connections.add(self)
         self._transport.set_write_buffer_limits(high=_GATHER)
+        peer = transport.get_extra_info("socket")
+        if peer is not None:  # a client's machine that is gone gives its place back
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._deadline = self._loop.call_later(self._timeout, self._too_late)
         self._send_handshake()
 
@@ -140,6 +144,9 @@ class Connection(asyncio.BufferedProtocol):
         if ended and not self._waiting and not self._in_pass:
             self._write_out()
             self._transport.close()
+            # Whoever does not take the last replies is not waited for.
+            self._deadline.cancel()
+            self._deadline = self._loop.call_later(self._timeout, self.abort)
 
     def _too_late(self) -> None:
         _log.warning("connection dropped", reason="handshake deadline")

@@ -14,10 +14,18 @@ Bounds and read-only are checked by the server before an export is called.
 from __future__ import annotations
 
 import enum
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Iterable
+
+    from blkcolo.extents import Extent
+
+#: An answer describes so many pieces of data at most; clients ask on. Keeps a badly
+#: fragmented disk from holding up the event loop.
+_MAX_DATA_EXTENTS = 4096
 
 
 class Allocation(enum.IntFlag):
@@ -28,11 +36,38 @@ class Allocation(enum.IntFlag):
     ZERO = 2
 
 
+_ZERO = Allocation.HOLE | Allocation.ZERO
+
+
 class AllocationExtent(NamedTuple):
     """A length in bytes and what is known of it."""
 
     length: int
     flags: Allocation
+
+
+def allocation_of(
+    data: Iterable[Extent], offset: int, length: int
+) -> list[AllocationExtent]:
+    """Describes an extent of a sparse disk: what is not data is a hole.
+
+    Args:
+        data: the disk's data in it, in order.
+        offset: first byte.
+        length: number of bytes.
+    """
+    extents: list[AllocationExtent] = []
+    at = offset
+    for number, found in enumerate(islice(data, _MAX_DATA_EXTENTS), 1):
+        if found.offset > at:
+            extents.append(AllocationExtent(found.offset - at, _ZERO))
+        extents.append(AllocationExtent(found.length, Allocation.DATA))
+        at = found.end
+        if number == _MAX_DATA_EXTENTS:
+            return extents
+    if at < offset + length:
+        extents.append(AllocationExtent(offset + length - at, _ZERO))
+    return extents
 
 
 class Export(Protocol):

@@ -245,7 +245,8 @@ class Handshake:
 
     def _begin(self, export: Export) -> None:
         # A context counts only if it was chosen for this very export.
-        chosen = self._context_of is not None and self._find(self._context_of) is export
+        named = self._find(self._context_of) if self._context_of is not None else None
+        chosen = named is not None and named.name == export.name
         self.session = Session(export, self._structured, chosen)
         self.state = State.TRANSMISSION
 

@@ -26,7 +26,6 @@ _OFFSET_CHUNK = struct.Struct(">IHHQIQ")
 
 SIMPLE_SIZE = _SIMPLE.size
 DATA_CHUNK_SIZE = _OFFSET_CHUNK.size
-_MAX_EXTENT = (1 << 32) - 4096
 
 _BY_ERRNO = {
     errno.EPERM: NbdError.EPERM,
@@ -86,7 +85,10 @@ def error_chunk(cookie: int, error: int) -> bytes:
 def block_status(
     cookie: int, extents: Iterable[AllocationExtent], length: int, *, one: bool
 ) -> bytes:
-    """A BLOCK_STATUS chunk: at least one extent, none beyond `length` bytes."""
+    """A BLOCK_STATUS chunk: at least one extent, none beyond `length` bytes.
+
+    A request's length has 32 bits, and so have the extents and their sum.
+    """
     merged: list[tuple[int, Allocation]] = []
     left = length
     for extent in extents:
@@ -101,7 +103,7 @@ def block_status(
     if one:
         del merged[1:]
     payload = struct.pack(">I", BASE_ALLOCATION_ID) + b"".join(
-        struct.pack(">II", min(size, _MAX_EXTENT), flags) for size, flags in merged
+        struct.pack(">II", size, flags) for size, flags in merged
     )
     kind = Chunk.BLOCK_STATUS
     head = _CHUNK.pack(STRUCTURED_REPLY_MAGIC, CHUNK_DONE, kind, cookie, len(payload))
