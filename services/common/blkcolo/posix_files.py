@@ -131,8 +131,16 @@ class PosixFile:
         os.ftruncate(self._fd, size)
 
     def sync(self) -> None:
-        """Calls fdatasync(2)."""
-        os.fdatasync(self._fd)
+        """Calls fdatasync(2).
+
+        A page that could not be written is reported once and stays in the cache as if
+        it were durable. So the cache is dropped: who reads again sees what is there.
+        """
+        try:
+            os.fdatasync(self._fd)
+        except OSError:
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            raise
 
     def close(self) -> None:
         """Closes the descriptor."""

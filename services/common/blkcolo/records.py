@@ -6,13 +6,16 @@ A record is a 36-byte header and a payload, little-endian:
     | payload length u32 | payload CRC32C u32 | header CRC32C u32
 
 `a` and `b` mean what the kind says (an offset and a length, an epoch and a
-generation); kinds start at 1. A log that ends in the middle of a record was torn by a
-crash: the tail never counted, and is cut. A bad record with a good one behind it is
-damage, and is refused; see `RecordLog` for what power loss changes.
+generation); kinds start at 1. A log is only ever appended to, so what a crash leaves
+of its last append is a prefix: a torn tail, which never counted, and is cut. Anything
+else that cannot be read is damage, and is refused, the last record included: where
+old content of the disk is lost, no view is to be had. See `RecordLog` for what power
+loss changes.
 """
 
 from __future__ import annotations
 
+import errno
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,17 +24,21 @@ import google_crc32c
 from blkcolo.errors import DataLoss, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from blkcolo.files import BlockFile
+
+    #: Told a log's name, the bytes read, and its size.
+    Progress = Callable[[str, int, int], None]
 
 MAGIC = b"BCRC"
 VERSION = 1
 _HEAD = struct.Struct("<4sBBHQQII")
 _CRC = struct.Struct("<I")
 HEADER_SIZE = _HEAD.size + _CRC.size
-_SCAN_STEP = 1 << 20
+_WINDOW = 1 << 20
 _WATERMARK = 0
+_WATERMARK_START = MAGIC + bytes((VERSION, _WATERMARK))
 
 
 class Record(NamedTuple):
@@ -61,13 +68,17 @@ def header(kind: int, volume: int, a: int, b: int, payload: bytes = b"") -> byte
     return head + _CRC.pack(google_crc32c.value(head))
 
 
-def decode(head: bytes, position: int) -> Record | None:
-    """Decodes a header found at byte `position`; None if it is none."""
-    if len(head) < HEADER_SIZE or head[:4] != MAGIC:
+def decode(data: bytes, at: int, position: int) -> Record | None:
+    """Decodes the header at `data[at]`, byte `position` of the file.
+
+    None if there is no intact header of this version.
+    """
+    if len(data) - at < HEADER_SIZE or data[at : at + 4] != MAGIC:
         return None
-    if google_crc32c.value(head[: _HEAD.size]) != _CRC.unpack_from(head, _HEAD.size)[0]:
+    crc = _CRC.unpack_from(data, at + _HEAD.size)[0]
+    if google_crc32c.value(data[at : at + _HEAD.size]) != crc:
         return None
-    _, version, kind, volume, a, b, length, crc = _HEAD.unpack_from(head)
+    _, version, kind, volume, a, b, length, crc = _HEAD.unpack_from(data, at)
     if version != VERSION:
         return None
     return Record(kind, volume, a, b, position + HEADER_SIZE, length, crc)
@@ -78,10 +89,12 @@ class RecordLog:
 
     With `host`, what lies behind the last `sync` may come back from power loss in any
     mixture of old and new pages. So the first append after a sync is led by a
-    watermark, a record of kind 0 whose `a` says up to where the file was durable:
-    only a bad record below a watermark is damage, anything above it never counted.
-    Without `host` the page cache is trusted, and any good record behind a bad one
-    proves damage.
+    watermark, a record of kind 0 whose `a` says up to where the file was durable, and
+    whose `b` says where it lies itself: a bad record below such a watermark is damage,
+    anything else never counted, and is cut. Without `host` the page cache is trusted.
+
+    A log whose sync or repair failed takes nothing more: Linux reports a lost page
+    once, and the next sync would succeed without it.
     """
 
     def __init__(self, file: BlockFile, name: str, *, host: bool = False) -> None:
@@ -98,18 +111,35 @@ class RecordLog:
         self._host = host
         self._synced = 0
         self._led = 0
+        self._broken: OSError | None = None
 
-    def load(self) -> Iterator[Record]:
+    def load(self, progress: Progress | None = None) -> Iterator[Record]:
         """Yields the records, and cuts a tail that never counted.
 
+        Args:
+            progress: told how many bytes of how many are read, now and then.
+
         Raises:
-            DataLoss: the middle is damaged; names file and offset.
+            DataLoss: the file is damaged; names it and the offset.
         """
-        offset, size = 0, self._file.size
+        size, window, start, offset = self._file.size, b"", 0, 0
         while offset < size:
-            record = decode(self._read(offset, HEADER_SIZE), offset)
-            if record is None or not self._intact(record, size):
-                self._cut(offset)
+            if offset + HEADER_SIZE > start + len(window):
+                window, start = self._read(offset, _WINDOW), offset
+                if progress is not None:
+                    progress(self._name, offset, size)
+            record = decode(window, offset - start, offset)
+            if record is None or record.end > size:
+                self._cut(
+                    offset, torn=size - offset < HEADER_SIZE or record is not None
+                )
+                break
+            if record.end > start + len(window):
+                window = self._read(offset, max(_WINDOW, record.end - offset))
+                start = offset
+            payload = window[record.position - start : record.end - start]
+            if payload and google_crc32c.value(payload) != record.payload_crc:
+                self._cut(offset, torn=False)
                 break
             if record.kind != _WATERMARK:
                 yield record
@@ -129,47 +159,50 @@ class RecordLog:
         """Reads bytes of the file."""
         self._file.read_into(offset, target)
 
-    def _intact(self, record: Record, size: int) -> bool:
-        if record.end > size:
-            return False
-        payload = self.payload(record)
-        return not payload or google_crc32c.value(payload) == record.payload_crc
-
-    def _cut(self, offset: int) -> None:
-        """Cuts at `offset`, unless something behind it proves that it counted."""
-        proof = self._proof_of_damage(offset)
-        if proof is not None:
-            raise DataLoss(
-                Reason.DISK_ERROR,
-                f"{self._name}: damaged at byte {offset}, intact again at"
-                f" {proof}; restore the file, or move the group's folder away and"
-                " copy the disk anew",
-                offset=offset,
-            )
+    def _cut(self, offset: int, *, torn: bool) -> None:
+        """Cuts what begins at `offset`, unless it counted."""
+        if not self._host and not torn:
+            raise self.damage(offset, "it is no intact record, nor the start of one")
+        if self._host:
+            watermark = self._watermark_above(offset)
+            if watermark is not None:
+                why = f"it was durable before byte {watermark} was written"
+                raise self.damage(offset, why)
         self._file.truncate(offset)
 
-    def _proof_of_damage(self, offset: int) -> int | None:
-        """Where a good record behind a bad one lies, if it proves damage."""
+    def damage(self, offset: int, why: str) -> DataLoss:
+        """The refusal to go on with what is written at `offset`."""
+        return DataLoss(
+            Reason.DISK_ERROR,
+            f"{self._name} is damaged at byte {offset}: {why}",
+            offset=offset,
+        )
+
+    def _watermark_above(self, offset: int) -> int | None:
+        """Where a watermark lies that says that `offset` was durable."""
         size, start = self._file.size, offset + 1
         while start < size:
-            window = self._read(start, _SCAN_STEP + HEADER_SIZE)
+            window = self._read(start, _WINDOW + HEADER_SIZE)
             found = window.find(MAGIC)
             while found >= 0:
                 at = start + found
-                record = decode(window[found : found + HEADER_SIZE], at)
-                if record is not None and self._intact(record, size):
-                    above = record.kind == _WATERMARK and record.a > offset
-                    if above or not self._host:
-                        return at
+                record = decode(window, found, at)
+                if (
+                    record is not None
+                    and record.kind == _WATERMARK
+                    and record.a > offset
+                    and record.b == at  # no copy of another log within a payload
+                ):
+                    return at
                 found = window.find(MAGIC, found + 1)
-            start += _SCAN_STEP
+            start += _WINDOW
         return None
 
     def lead(self) -> bytes:
         """What must stand before the next append: a watermark, or nothing."""
         if self._led == self._synced:
             return b""
-        return header(_WATERMARK, 0, self._synced, 0)
+        return header(_WATERMARK, 0, self._synced, self.end)
 
     def append(self, data: bytes | bytearray) -> None:
         """Appends records that begin with what `lead` said.
@@ -177,13 +210,33 @@ class RecordLog:
         Raises:
             OSError: nothing was added.
         """
+        self._check()
         try:
             self._file.write(self.end, data)
         except OSError:
-            self._file.truncate(self.end)  # no half record may stay behind
+            self._repair()
             raise
         self.end += len(data)
-        self._led = self._synced
+        if data[: len(_WATERMARK_START)] == _WATERMARK_START:
+            self._led = _HEAD.unpack_from(data)[4]
+
+    @property
+    def lost_from(self) -> int | None:
+        """The byte from which on the file may not hold what was appended."""
+        return None if self._broken is None else self._synced
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            number = self._broken.errno or errno.EIO
+            text = f"{self._name} takes nothing more, since it failed: {self._broken}"
+            raise OSError(number, text) from self._broken
+
+    def _repair(self) -> None:
+        """No part of a failed append may stay behind."""
+        try:
+            self._file.truncate(self.end)
+        except OSError as error:
+            self._broken = error
 
     def add(self, kind: int, a: int, b: int, payload: bytes = b"") -> None:
         """Appends one record; raises OSError, and then nothing was added."""
@@ -191,10 +244,15 @@ class RecordLog:
 
     def sync(self) -> None:
         """Makes durable what was appended before; any thread; raises OSError."""
+        self._check()
         end = self.end
-        self._file.sync()
+        try:
+            self._file.sync()
+        except OSError as error:
+            self._broken = error
+            raise
         if self._host:
-            self._synced = end
+            self._synced = max(self._synced, end)
 
     def close(self) -> None:
         """Closes the file."""

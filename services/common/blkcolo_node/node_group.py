@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from blkcolo.errors import DataLoss
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
@@ -15,6 +17,7 @@ from blkcolo_primary.export import DiskExport
 from blkcolo_primary.group import ForwardGroup
 from blkcolo_secondary.group import ReplicaGroup
 from blkcolo_secondary.history import HistoryPolicy
+from blkcolo_secondary.load_progress import LoadProgress
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.view_export import ViewExport
@@ -48,7 +51,7 @@ class NodeGroup:
         self.replica: ReplicaGroup | None = None
         self._options = options
         self._folder = PosixFolder(path)
-        self._replica_folder = PosixFolder(path / options.name)
+        self._replica_path = path / options.name
         self._disks: list[PosixFile] = []
         self.volumes: list[VolumeId] = []
         try:
@@ -83,24 +86,37 @@ class NodeGroup:
 
     def _open_replica(self) -> ReplicaGroup:
         options = self._options.replica
-        replica = Replica(
-            self.name,
-            self.volumes,
-            self._disks,
-            self._replica_folder,
-            lambda: str(uuid4()),
-            ReplicaOptions(
-                host_durable=options.durability == "host",
-                buffer_limit_bytes=options.buffer_limit_bytes,
-                history=HistoryPolicy(**options.history.model_dump()),
-            ),
-        )
         return ReplicaGroup(
-            replica,
+            self._read_replica(),
             secondary_vm=options.secondary_vm,
             queue_bytes=options.queue_bytes,
             clock=time.time,
         )
+
+    def _read_replica(self) -> Replica:
+        options, path = self._options.replica, self._replica_path
+        try:
+            return Replica(
+                self.name,
+                self.volumes,
+                self._disks,
+                PosixFolder(path),
+                lambda: str(uuid4()),
+                ReplicaOptions(
+                    host_durable=options.durability == "host",
+                    buffer_limit_bytes=options.buffer_limit_bytes,
+                    history=HistoryPolicy(**options.history.model_dump()),
+                ),
+                LoadProgress(self.name, time.monotonic),
+            )
+        except DataLoss as error:
+            raise replace(
+                error,
+                message=f"group {self.name}: {path}/{error.message}; restore the file"
+                " from a copy, or give the checkpoint up: move the folder"
+                f" {path} away, start this service again, and run: blkcolo resume"
+                f" {self.name} --discard secondary (it copies what differs)",
+            ) from error
 
     def start(self) -> None:
         """Goes on with what an earlier run left unfinished."""

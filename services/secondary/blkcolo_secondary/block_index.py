@@ -26,6 +26,8 @@ HOLE = -1
 
 _RECENT = 2048
 _LARGEST_LEVEL = 1 << 17
+#: Rows turned into objects at a time.
+_ROWS = 4096
 
 
 class Run(NamedTuple):
@@ -90,6 +92,11 @@ class _Level:
     def __len__(self) -> int:
         return len(self.first)
 
+    def runs(self, start: int, stop: int) -> Iterator[Run]:
+        columns = (self.first, self.end, self.position)
+        for row in zip(*(c[start:stop].tolist() for c in columns), strict=True):
+            yield Run(*row)
+
     def rows(self) -> NDArray[np.int64]:
         return np.column_stack(
             (self.first.astype(np.int64), self.end.astype(np.int64), self.position)
@@ -98,8 +105,7 @@ class _Level:
     def overlapping(self, blocks: Blocks) -> Iterator[Run]:
         start = int(np.searchsorted(self.end, blocks.first, side="right"))
         stop = int(np.searchsorted(self.first, blocks.end, side="left"))
-        for row in range(start, stop):
-            yield Run(int(self.first[row]), int(self.end[row]), int(self.position[row]))
+        yield from self.runs(start, stop)
 
 
 class BlockIndex:
@@ -136,8 +142,8 @@ class BlockIndex:
     def runs(self) -> Iterator[Run]:
         """All runs, in no order."""
         for level in self._levels:
-            for first, end, position in level.rows().tolist():
-                yield Run(first, end, position)
+            for start in range(0, len(level), _ROWS):
+                yield from level.runs(start, start + _ROWS)
         for row in self._recent:
             yield Run(*row)
 

@@ -20,10 +20,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from blkcolo.files import Folder
+    from blkcolo.records import Progress
     from blkcolo.stream import VolumeId
 
 _UNDO = "undo-"
 _OVERLAY = "overlay-"
+
+
+class Discarded:
+    """Files that nothing refers to any more.
+
+    To be closed where nothing syncs one of them at the same time, and removed where
+    nothing waits: that takes seconds for the largest.
+    """
+
+    def __init__(self, folder: Folder, host: bool) -> None:
+        """Starts empty."""
+        self._folder = folder
+        self._host = host
+        self._holders: list[UndoLayer | Overlay] = []
+        self._names: list[str] = []
+
+    def __bool__(self) -> bool:
+        """True if there is anything."""
+        return bool(self._names)
+
+    def add(self, holder: UndoLayer | Overlay, *names: str) -> None:
+        """Adds open files."""
+        self._holders.append(holder)
+        self._names.extend(names)
+
+    def close(self) -> None:
+        """Closes the files; any thread."""
+        for holder in self._holders:
+            holder.close()
+
+    def remove(self) -> None:
+        """Removes them, durably with `host`; any thread; raises OSError."""
+        for name in sorted(self._names):
+            self._folder.remove(name)
+        if self._names and self._host:
+            self._folder.sync()
 
 
 class BufferFiles:
@@ -42,21 +79,24 @@ class BufferFiles:
         self._folder = folder
         self._host = host
         self._sizes = [volume.size for volume in volumes]
-        self._discarded: list[tuple[UndoLayer | Overlay, list[str]]] = []
+        self._discarded = Discarded(folder, host)
         self.overlay_serial: int | None = None
 
-    def load_layers(self, wanted: Callable[[int], bool]) -> dict[int, UndoLayer]:
+    def load_layers(
+        self, wanted: Callable[[int], bool], progress: Progress | None
+    ) -> dict[int, UndoLayer]:
         """Reads the layers of wanted epochs, and removes the others."""
         layers = {}
         for name in self._folder.names():
-            if not name.startswith(_UNDO):
+            number = name.removeprefix(_UNDO)
+            if number == name or not (number.isascii() and number.isdigit()):
                 continue
-            epoch = int(name.removeprefix(_UNDO))
+            epoch = int(number)
             if not wanted(epoch):
                 self._folder.remove(name)
                 continue
             layers[epoch] = self.new_layer(epoch)
-            layers[epoch].load()
+            layers[epoch].load(progress)
         return dict(sorted(layers.items()))
 
     def new_layer(self, epoch: int) -> UndoLayer:
@@ -66,8 +106,8 @@ class BufferFiles:
         return UndoLayer(log, self._sizes)
 
     def discard_layer(self, epoch: int, layer: UndoLayer) -> None:
-        """Puts a layer's file on the list that `sweep` removes."""
-        self._discarded.append((layer, [f"{_UNDO}{epoch}"]))
+        """Puts a layer's file on the list of what is discarded."""
+        self._discarded.add(layer, f"{_UNDO}{epoch}")
 
     def load_overlays(self, serial: int | None, *, stale: bool) -> list[Overlay | None]:
         """Reads the overlays of this serial, and removes the others.
@@ -96,8 +136,8 @@ class BufferFiles:
         return Overlay(self._folder.open(data), log, host=self._host)
 
     def discard_overlay(self, index: int, overlay: Overlay) -> None:
-        """Puts an overlay's files on the list that `sweep` removes."""
-        self._discarded.append((overlay, list(self._overlay_names(index))))
+        """Puts an overlay's files on the list of what is discarded."""
+        self._discarded.add(overlay, *self._overlay_names(index))
 
     def _overlay_names(self, index: int) -> tuple[str, str]:
         serial = "none" if self.overlay_serial is None else self.overlay_serial
@@ -108,10 +148,7 @@ class BufferFiles:
         """Makes new files durable; raises OSError."""
         self._folder.sync()
 
-    def sweep(self) -> None:
-        """Closes and removes what was discarded."""
-        while self._discarded:
-            holder, names = self._discarded.pop()
-            holder.close()
-            for name in sorted(names):
-                self._folder.remove(name)
+    def take_discarded(self) -> Discarded:
+        """Hands over what was discarded up to now."""
+        taken, self._discarded = self._discarded, Discarded(self._folder, self._host)
+        return taken

@@ -30,6 +30,7 @@ state before or after a step, never between.
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from blkcolo.extents import BLOCK_SIZE, Blocks, covering
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from blkcolo.files import BlockFile, Folder
+    from blkcolo.records import Progress
     from blkcolo.stream import VolumeId
+    from blkcolo_secondary.buffer_files import Discarded
     from blkcolo_secondary.overlay import Overlay
     from blkcolo_secondary.undo_layer import UndoLayer
 
@@ -66,6 +69,7 @@ class DiskBuffer:
         undone: bool = False,
         settled: bool = False,
         host: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         """Reads back what an earlier run left.
 
@@ -79,6 +83,7 @@ class DiskBuffer:
                 is stale, and writes go to the disk.
             settled: the overlays are on the disk, too, or were given up.
             host: power loss is to be survived.
+            progress: told how far each layer is read.
 
         Raises:
             DataLoss: a layer's or overlay's log is damaged.
@@ -92,13 +97,15 @@ class DiskBuffer:
         #: True from the moment of a failover at which the layers are undone.
         self.direct = undone
         self._saves_from: int | None = None if base is None else base + 1
+        #: By epoch, oldest first.
         self.layers = self._files.load_layers(
             lambda epoch: (
                 base is not None
                 and oldest is not None
                 and oldest < epoch
                 and (not undone or epoch <= base)
-            )
+            ),
+            progress,
         )
         self.overlays = self._files.load_overlays(base, stale=settled)
 
@@ -116,11 +123,13 @@ class DiskBuffer:
 
     def undo_bytes(self, above: int, up_to: int | None) -> int:
         """Bytes in the layers of epochs in (above, up_to]."""
-        return sum(
-            layer.bytes_held
-            for epoch, layer in self.layers.items()
-            if above < epoch and (up_to is None or epoch <= up_to)
-        )
+        held = 0
+        for epoch in reversed(self.layers):
+            if epoch <= above:
+                break
+            if up_to is None or epoch <= up_to:
+                held += self.layers[epoch].bytes_held
+        return held
 
     def is_blank(self) -> bool:
         """True if nothing was ever written to the disks; raises OSError."""
@@ -238,9 +247,18 @@ class DiskBuffer:
             self.base = base
             self.drop_overlays()
 
+    def take_dropped(self) -> Discarded:
+        """Hands over the files of what was dropped up to now; see `Discarded`.
+
+        With `host`, what dropped it must be durable before they are removed.
+        """
+        return self._files.take_discarded()
+
     def sweep(self) -> None:
-        """Removes the files of dropped layers; slow, and may run on any thread."""
-        self._files.sweep()
+        """Closes and removes them here and now."""
+        dropped = self.take_dropped()
+        dropped.close()
+        dropped.remove()
 
     # The reader's side.
 
@@ -248,7 +266,8 @@ class DiskBuffer:
         """The layers above an epoch, oldest first; none before the first commit."""
         if epoch is None:
             return []
-        return [self.layers[e] for e in sorted(self.layers) if e > epoch]
+        newest_first = takewhile(lambda e: e > epoch, reversed(self.layers))
+        return [self.layers[e] for e in newest_first][::-1]
 
     def segments(
         self, volume: int, offset: int, length: int, at: int | None = None
@@ -293,7 +312,7 @@ class DiskBuffer:
     def write(self, volume: int, offset: int, data: memoryview) -> None:
         """Writes into the overlay, or to the disk when `direct`; raises OSError."""
         if self.direct:
-            self.settle(volume, covering(offset, len(data)))
+            self._settle(volume, covering(offset, len(data)))
             self.disks[volume].write(offset, data)
             return
         overlay = self._overlay_for(volume)
@@ -304,7 +323,7 @@ class DiskBuffer:
     def zero(self, volume: int, offset: int, length: int, *, may_trim: bool) -> None:
         """Zeroes in the overlay, or on the disk when `direct`; raises OSError."""
         if self.direct:
-            self.settle(volume, covering(offset, length))
+            self._settle(volume, covering(offset, length))
             self.disks[volume].zero(offset, length, may_trim=may_trim)
             return
         overlay = self._overlay_for(volume)
@@ -312,27 +331,11 @@ class DiskBuffer:
         overlay.zero(offset, length)
         overlay.mark(covering(offset, length))
 
-    def settle(self, volume: int, blocks: Blocks) -> None:
-        """Moves blocks of the overlay to the disk; raises OSError.
-
-        They leave the overlay only when their bytes are on the disk, so that a crash
-        between the two repeats the move.
-        """
+    def _settle(self, volume: int, blocks: Blocks) -> None:
+        """Moves blocks of the overlay to the disk; raises OSError."""
         overlay = self.overlays[volume]
-        if overlay is None:
-            return
-        disk, size = self.disks[volume], self.volumes[volume].size
-        for run in list(overlay.present(blocks)):
-            extent = run.extent(size)
-            if overlay.is_hole(*extent):
-                disk.zero(*extent, may_trim=True)
-            else:
-                content = bytearray(extent.length)
-                overlay.read_into(extent.offset, memoryview(content))
-                disk.write(extent.offset, content)
-            if self.host:
-                disk.sync()
-            overlay.forget(run)
+        if overlay is not None and overlay.blocks.range_cardinality(*blocks):
+            overlay.settle(self.disks[volume], self.volumes[volume].size, blocks)
 
     def _overlay_for(self, volume: int) -> Overlay:
         overlay = self.overlays[volume]
@@ -357,7 +360,11 @@ class DiskBuffer:
             overlay.write(extent.offset, content)
 
     def sync_disks(self) -> None:
-        """Makes the disks durable; any thread; raises OSError."""
+        """Makes the disks durable; any thread.
+
+        Raises:
+            OSError: some of what was written may be lost.
+        """
         for disk in self.disks:
             disk.sync()
 
@@ -370,7 +377,7 @@ class DiskBuffer:
 
     def close(self) -> None:
         """Closes layers and overlays, keeps their files."""
-        self._files.sweep()
+        self.sweep()
         for layer in self.layers.values():
             layer.close()
         for overlay in self.overlays:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from blkcolo_secondary.group_journal import GroupJournal
 
 _SETTLE_BLOCKS = (1 << 20) // BLOCK_SIZE
+#: Small runs are undone together, up to so many bytes a step.
+_STEP_BYTES = 256 << 10
 
 
 def steps(
@@ -59,7 +61,7 @@ def roll_back(buffer: DiskBuffer) -> Iterator[int]:
     Raises:
         OSError: reading a layer or writing the disk failed; calling again repeats.
     """
-    base = -1 if buffer.base is None else buffer.base
+    base, moved = -1 if buffer.base is None else buffer.base, 0
     for epoch in sorted((e for e in buffer.layers if e > base), reverse=True):
         layer = buffer.layers[epoch]
         for volume, extent, run in layer.contents():
@@ -68,15 +70,22 @@ def roll_back(buffer: DiskBuffer) -> Iterator[int]:
                 content = bytearray(extent.length)
                 layer.read_into(run, 0, memoryview(content))
                 disk.write(extent.offset, content)
-                yield extent.length
+                moved += extent.length
+                if moved >= _STEP_BYTES:
+                    yield moved
+                    moved = 0
                 continue
             for start in range(extent.offset, extent.end, STEP):
                 disk.zero(start, min(STEP, extent.end - start), may_trim=True)
                 yield 0
+    yield moved
 
 
-def settle_overlays(buffer: DiskBuffer) -> Iterator[int]:
+def settle_overlays(buffer: DiskBuffer) -> Iterator[int | Sync]:
     """Moves the overlays to the disk; yields the bytes moved by each step.
+
+    With `host` the bytes are durable on the disk (Sync) before a block leaves the
+    overlay; a client's write to it may come between, and has settled it by itself.
 
     Needs `buffer.direct`, so that writes made meanwhile go to the disk and the
     overlays only shrink.
@@ -85,8 +94,15 @@ def settle_overlays(buffer: DiskBuffer) -> Iterator[int]:
         OSError: reading an overlay or writing the disk failed; calling again repeats.
     """
     for volume, overlay in enumerate(buffer.overlays):
+        disk = buffer.disks[volume]
         while overlay is not None and overlay.blocks:
             first = overlay.blocks.min()
-            run = next(overlay.present(Blocks(first, first + _SETTLE_BLOCKS)))
-            buffer.settle(volume, run)
-            yield (run.end - run.first) * BLOCK_SIZE
+            step = Blocks(first, first + _SETTLE_BLOCKS)
+            overlay.copy_to(disk, buffer.volumes[volume].size, step)
+            if buffer.host:
+                yield Sync(disk.sync)
+            moved = 0
+            for run in list(overlay.present(step)):
+                overlay.forget(run)
+                moved += run.end - run.first
+            yield moved * BLOCK_SIZE

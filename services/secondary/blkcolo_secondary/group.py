@@ -7,7 +7,6 @@ awaits: so a reader of the view never sees half a step. A step is at most a few 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,11 +24,13 @@ from blkcolo.wakeup import Wakeup
 from blkcolo_secondary.inbox import Inbox
 from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.save_and_write import Sync
+from blkcolo_secondary.slow_work import SlowWork
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from blkcolo.stream import Hello, Request, Response
+    from blkcolo_secondary.buffer_files import Discarded
     from blkcolo_secondary.receiver import Receiver
     from blkcolo_secondary.replica import Replica
     from blkcolo_secondary.replica_options import Committed, Prepared
@@ -66,11 +67,12 @@ class ReplicaGroup:
         self._flush_done_bytes = 0
         self._queue_bytes = queue_bytes
         self._clock = clock
-        self._slow = ThreadPoolExecutor(1, f"slow-{replica.group}")
+        self._slow = SlowWork(replica.group)
         self._inbox: Inbox | None = None
         self._flush: asyncio.Task[None] | None = None
-        self._sweep: asyncio.Future[None] | None = None
+        self._removals: set[asyncio.Task[None]] = set()
         self._commits: set[asyncio.Task[Committed]] = set()
+        self._committing = asyncio.Lock()
 
     def start(self) -> None:
         """Goes on with a flush that an earlier run did not finish."""
@@ -84,13 +86,13 @@ class ReplicaGroup:
             await asyncio.wait([self._flush])
         if self._commits:
             await asyncio.wait(self._commits)
-        await self.run_slow(self.replica.buffer.sweep)
-        self._slow.shutdown()
+        await self._removed()
+        self._slow.close()
         self.replica.close()
 
-    def run_slow(self, work: Callable[[], None]) -> asyncio.Future[None]:
-        """Runs fdatasync or unlink off the loop, one at a time."""
-        return asyncio.get_running_loop().run_in_executor(self._slow, work)
+    def sync(self) -> asyncio.Future[None]:
+        """Makes disks and overlays durable."""
+        return self._slow.on_buffer(self.replica.buffer.sync)
 
     # The stream.
 
@@ -102,6 +104,7 @@ class ReplicaGroup:
         Raises:
             BlkcoloError: the hello was refused.
         """
+        await self._removed()  # the core does what is left of it on this thread
         welcome = self.replica.hello(hello)
         stream = self.replica.stream
         if stream is None:
@@ -170,13 +173,13 @@ class ReplicaGroup:
 
     async def _carry_out(self, sync: Sync) -> None:
         try:
-            await self.run_slow(sync.run)
+            await self._slow.on_buffer(sync.run)
         except OSError as error:
             raise from_os_error(error, "making the Disk Buffer durable") from error
 
     async def _make_durable(self, stream: Receiver, seq: int) -> None:
         try:
-            await self.run_slow(self.replica.buffer.sync)
+            await self.sync()
         except OSError as error:
             failure = from_os_error(error, "making the disk durable")
             self.replica.fault(stream, failure)
@@ -234,19 +237,52 @@ class ReplicaGroup:
 
     async def _commit(self, epoch: int, generation: int) -> Committed:
         host = self.replica.options.host_durable
-        if host and self.replica.check_commit(epoch, generation):
-            await self._carry_out(Sync(self.replica.buffer.sync_disks))
-        committed = self.replica.do_checkpoint(epoch, generation, self._clock())
-        self.changed.fire()
-        if host:
-            await self._carry_out(Sync(self.replica.journal.sync))
-        self._sweep_soon()
+        async with self._committing:  # what one drops is removed when it is durable
+            if host and self.replica.check_commit(epoch, generation):
+                await self._sync_disks()
+            committed = self.replica.do_checkpoint(epoch, generation, self._clock())
+            self.changed.fire()
+            if host:
+                await self._slow.on_disk(self.replica.journal.sync)
+            self._remove_dropped()
         return committed
 
-    def _sweep_soon(self) -> None:
-        """Removes dropped files off the critical path, one sweep at a time."""
-        if self._sweep is None or self._sweep.done():
-            self._sweep = self.run_slow(self.replica.buffer.sweep)
+    async def _sync_disks(self) -> None:
+        """Makes the disks durable; a failure is the end of the stream's credit."""
+        stream = self.replica.stream
+        try:
+            await self._slow.on_disk(self.replica.buffer.sync_disks)
+        except OSError as error:
+            failure = from_os_error(error, "making the disk durable")
+            if stream is not None:
+                self.replica.fault(stream, failure)
+                self._interrupt_stream()
+            raise failure from error
+
+    def _remove_dropped(self) -> None:
+        """Removes dropped files off the critical path."""
+        dropped = self.replica.buffer.take_dropped()
+        if dropped:
+            task = asyncio.create_task(self._remove(dropped), name="remove files")
+            self._removals.add(task)
+            task.add_done_callback(self._removals.discard)
+
+    async def _remove(self, dropped: Discarded) -> None:
+        try:
+            await self._slow.on_buffer(dropped.close)
+            await self._slow.on_removal(dropped.remove)
+        except OSError as error:
+            # Harmless but for the space: the next start removes them.
+            _log.error(
+                "dropped files stay until the next start",
+                group=self.replica.group,
+                error=str(error),
+            )
+
+    async def _removed(self) -> None:
+        """Waits until no removal is under way."""
+        while self._removals:
+            await asyncio.wait(self._removals)
 
     # The end.
 
@@ -263,6 +299,9 @@ class ReplicaGroup:
             BlkcoloError: refused, or the flush failed; the latter goes on when
                 called again.
         """
+        if epoch is not None:
+            # Its overlay gets the name of one that may be on its way out.
+            await self._removed()
         self.replica.stop(mode, generation, epoch)
         self._interrupt_stream()
         self.changed.fire()
@@ -276,7 +315,7 @@ class ReplicaGroup:
             raise self.replica.failure or DataLoss(
                 Reason.DISK_ERROR, f"group {self.replica.group}: the flush failed"
             )
-        self._sweep_soon()
+        self._remove_dropped()
 
     def _start_flush(self) -> None:
         self.replica.failure = None
@@ -304,6 +343,7 @@ class ReplicaGroup:
         except BlkcoloError as error:
             self.replica.failure = error
         self.changed.fire()
+        self._remove_dropped()
         if self.replica.failure is not None:
             log.error("flush paused", error=str(self.replica.failure))
         else:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAME = "journal"
 _SPARE_NAME = "journal.new"
 _COMPACT_ABOVE = 1 << 20
+_COMPACT_RECORDS = 200
 _STATE_KIND = 1
 
 
@@ -102,6 +103,8 @@ class GroupJournal:
         for record in self._log.load():
             self.state = _decode(self._log.payload(record))
         if host:
+            # An earlier process may have died between a record and its sync.
+            self._log.sync()
             folder.sync()
 
     def update(self, **changes: object) -> DurableState:
@@ -123,7 +126,8 @@ class GroupJournal:
         payload = json.dumps(asdict(state)).encode()
         entry = (_STATE_KIND, state.committed or 0, state.generation, payload)
         try:
-            if self._log.end > _COMPACT_ABOVE:
+            most = max(_COMPACT_ABOVE, _COMPACT_RECORDS * len(payload))
+            if self._log.end > most or self._log.lost_from is not None:
                 self._start_anew(entry)
             else:
                 self._log.add(*entry)

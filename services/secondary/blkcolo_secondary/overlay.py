@@ -92,6 +92,29 @@ class Overlay:
         self._marks.add(MarkKind.PRESENT, *blocks)
         self.blocks.add_range(*blocks)
 
+    def settle(self, disk: BlockFile, size: int, blocks: Blocks) -> None:
+        """Moves blocks to the disk of `size` bytes; raises OSError.
+
+        They leave the overlay only when their bytes are on the disk, so that a crash
+        between the two repeats the move.
+        """
+        self.copy_to(disk, size, blocks)
+        if self._host:
+            disk.sync()
+        for run in list(self.present(blocks)):
+            self.forget(run)
+
+    def copy_to(self, disk: BlockFile, size: int, blocks: Blocks) -> None:
+        """Writes those of `blocks` that are present to the disk; raises OSError."""
+        for run in self.present(blocks):
+            extent = run.extent(size)
+            if self.is_hole(*extent):
+                disk.zero(*extent, may_trim=True)
+            else:
+                content = bytearray(extent.length)
+                self.read_into(extent.offset, memoryview(content))
+                disk.write(extent.offset, content)
+
     def forget(self, blocks: Blocks) -> None:
         """Takes blocks out: their bytes are on the disk now."""
         self._marks.add(MarkKind.GONE, *blocks)

@@ -26,8 +26,8 @@ from blkcolo.stream import (
     Welcome,
 )
 from blkcolo_secondary import flush
+from blkcolo_secondary.after_start import open_buffer, state_at_start
 from blkcolo_secondary.apply_message import Target, message_steps
-from blkcolo_secondary.disk_buffer import DiskBuffer
 from blkcolo_secondary.group_journal import Checkpoint, GroupJournal, Phase
 from blkcolo_secondary.hello_check import check_hello
 from blkcolo_secondary.history import prune
@@ -45,19 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from blkcolo.files import BlockFile, Folder
+    from blkcolo.records import Progress
     from blkcolo.stream import Request, VolumeId
     from blkcolo_secondary.replica_options import ReplicaOptions
     from blkcolo_secondary.save_and_write import Sync
-
-
-_AT_START = {
-    Phase.ACTIVE: ReplicaState.DISCONNECTED,
-    Phase.STOPPED: ReplicaState.STOPPED,
-    Phase.ROLLING_BACK: ReplicaState.ROLLING_BACK,
-    Phase.FAILING_OVER: ReplicaState.FAILING_OVER,
-    Phase.SETTLING: ReplicaState.FAILING_OVER,
-    Phase.FAILED_OVER: ReplicaState.FAILED_OVER,
-}
 
 
 class Replica:
@@ -71,6 +62,7 @@ class Replica:
         folder: Folder,
         new_id: Callable[[], str],
         options: ReplicaOptions,
+        progress: Progress | None = None,
     ) -> None:
         """Goes on from what the folder says.
 
@@ -81,6 +73,7 @@ class Replica:
             folder: where journal, layers and overlays live.
             new_id: makes a name for a new copy, another one each time.
             options: see ReplicaOptions.
+            progress: told how far each undo layer is read.
 
         Raises:
             DataLoss: the journal or a layer is damaged; names file and offset.
@@ -89,22 +82,11 @@ class Replica:
         self.volumes = volumes
         self.options = options
         self._new_id = new_id
-        host = options.host_durable
-        self.journal = GroupJournal(folder, host=host)
+        self.journal = GroupJournal(folder, host=options.host_durable)
         durable = self.journal.state
-        self.state = _AT_START[durable.phase]
-        settled = durable.phase in (Phase.STOPPED, Phase.FAILED_OVER)
-        keeps = durable.phase in (Phase.ACTIVE, Phase.STOPPED, Phase.ROLLING_BACK)
-        self.buffer = DiskBuffer(
-            volumes,
-            disks,
-            folder,
-            durable.base if durable.has_base else None,
-            oldest_kept=durable.history[0].epoch if keeps and durable.history else None,
-            undone=settled or durable.phase is Phase.SETTLING,
-            settled=settled,
-            host=host,
-        )
+        self.state = state_at_start(durable)
+        host = options.host_durable
+        self.buffer = open_buffer(durable, volumes, disks, folder, host, progress)
         self._target = Target(group, self.buffer, self.journal)
         #: How many readers each kept checkpoint has.
         self.readers: Counter[int] = Counter()
@@ -173,7 +155,7 @@ class Replica:
         if self.committed is None:
             self.buffer.forget_base()
             replica_id = self._new_id()
-        self.buffer.sweep()  # what an ACTIVE group finds at its next start counts
+        self._sweep()
         epoch = self._next_epoch()
         self.journal.update(
             generation=hello.generation,
@@ -186,6 +168,15 @@ class Replica:
         self.state, self.failure = state, None
         self.stream = Receiver(self.group, hello.generation, self.volumes, epoch)
         return Welcome(hello.generation, self.committed, epoch, replica_id)
+
+    def _sweep(self) -> None:
+        """Removes dropped files: those of an ACTIVE group count at its next start."""
+        if self.options.host_durable:
+            self.journal.sync()  # a commit may be under way: it dropped some of them
+        try:
+            self.buffer.sweep()
+        except OSError as error:
+            raise from_os_error(error, "removing dropped undo layers") from error
 
     def _may_overwrite(self, hello: Hello) -> bool:
         """What came from this group's primary, or was never written."""

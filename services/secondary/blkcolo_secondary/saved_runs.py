@@ -87,6 +87,18 @@ def _rows(numbers: NDArray[np.uint32], is_zero: NDArray[np.bool_]) -> Rows:
     return rows
 
 
+def fit(rows: Rows, blocks: int, payload_length: int) -> bool:
+    """True if rows lie in a volume of so many blocks, and fill such a payload."""
+    first, end = rows["first"].astype(np.int64), rows["end"].astype(np.int64)
+    stored = int(((end - first) * (rows["stored"] != 0)).sum())
+    return bool(
+        len(rows)
+        and (first < end).all()
+        and end.max() <= blocks
+        and rows.nbytes + stored * BLOCK_SIZE == payload_length
+    )
+
+
 def positions(rows: Rows, data_at: int) -> NDArray[np.int64]:
     """Rows as the index takes them: first, end, position of the bytes, or HOLE.
 

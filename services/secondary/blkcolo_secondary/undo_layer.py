@@ -10,6 +10,9 @@ overwrite in the epoch. A record holds all that one save found in one volume:
 A row of the table is a run of blocks, little-endian: first u32, end u32, stored u32.
 The bytes of the stored runs follow in the table's order, in whole blocks, the last
 one of the volume padded with zeros. A run that is not stored read as zeros.
+
+Where a sync failed, the bytes behind the last one may be lost. Their blocks count as
+not saved: they were never overwritten, since a write waits for the sync.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blkcolo import records
-from blkcolo.extents import BLOCK_SIZE, Blocks, Extent
+from blkcolo.extents import BLOCK_SIZE, Blocks, Extent, covering
 from blkcolo_secondary import saved_runs
 from blkcolo_secondary.block_index import HOLE, BlockIndex
 
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
 
     from pyroaring import BitMap
 
+    from blkcolo.errors import DataLoss
     from blkcolo.files import BlockFile
-    from blkcolo.records import RecordLog
+    from blkcolo.records import Progress, Record, RecordLog
     from blkcolo_secondary.block_index import Run
     from blkcolo_secondary.saved_runs import Rows
 
@@ -55,14 +59,27 @@ class UndoLayer:
         self._sizes = sizes
         self._indexes = [BlockIndex() for _ in sizes]
 
-    def load(self) -> None:
+    def load(self, progress: Progress | None) -> None:
         """Reads the log back; a torn tail is cut, damage raises DataLoss."""
-        for record in self._log.load():
+        for record in self._log.load(progress):
+            if record.kind != UndoKind.SAVED or record.volume >= len(self._sizes):
+                raise self._foreign(record)
             table = bytearray(saved_runs.ROW.itemsize * record.a)
             self._log.read_into(record.position, memoryview(table))
             rows = np.frombuffer(table, saved_runs.ROW)
             data_at = record.position + len(table)
+            blocks = covering(0, self._sizes[record.volume]).end
+            if not saved_runs.fit(rows, blocks, record.payload_length):
+                raise self._foreign(record)
             self._indexes[record.volume].add(saved_runs.positions(rows, data_at))
+
+    def _foreign(self, record: Record) -> DataLoss:
+        """What is intact may still belong to other volumes than the configured."""
+        return self._log.damage(
+            record.position - records.HEADER_SIZE,
+            f"a record of kind {record.kind} for volume number {record.volume} does"
+            f" not fit into the {len(self._sizes)} volumes of the configuration",
+        )
 
     @property
     def bytes_held(self) -> int:
@@ -77,6 +94,9 @@ class UndoLayer:
     def find(self, volume: int, blocks: Blocks) -> list[Run]:
         """The saved runs that overlap `blocks`, cut to them, in order."""
         found = self._indexes[volume].find(blocks)
+        lost = self._log.lost_from
+        if lost is not None:
+            found = [run for run in found if run.position < lost]
         return [run.cut(blocks, BLOCK_SIZE) for run in found]
 
     def save(self, disks: Sequence[BlockFile], touched: Sequence[BitMap]) -> bool:
@@ -124,8 +144,11 @@ class UndoLayer:
 
     def contents(self) -> Iterator[tuple[int, Extent, Run]]:
         """Everything saved: volume, extent in bytes, run."""
+        lost = self._log.lost_from
         for volume, index in enumerate(self._indexes):
             for run in index.runs():
+                if lost is not None and run.position >= lost:
+                    continue
                 yield (
                     volume,
                     Blocks(run.first, run.end).extent(self._sizes[volume]),

@@ -93,7 +93,7 @@ class ViewExport:
 
     def flush(self) -> asyncio.Future[None] | None:
         """Makes disk and overlay durable."""
-        return self._group.run_slow(self._buffer.sync)
+        return self._group.sync()
 
     def _check_writable(self) -> None:
         """The state may have changed since the client negotiated."""
