@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from blkcolo.errors import DataLoss, Reason, Refused
 from blkcolo.stream import Barrier, Batch, Flush, Hello, Mismatch, Verify
 from blkcolo_secondary.comparison import differing, foreign_contents
+from blkcolo_secondary.save_and_write import Sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from blkcolo_secondary.disk_buffer import DiskBuffer
     from blkcolo_secondary.group_journal import GroupJournal
     from blkcolo_secondary.receiver import Receiver
-    from blkcolo_secondary.save_and_write import Sync
 
 
 class Target(NamedTuple):
@@ -47,8 +47,8 @@ def message_steps(
         case Verify():
             yield from _compare(target, stream, message)
         case Flush():
-            # The edge syncs, off this thread, and then sets `durable`.
-            pass
+            yield Sync(target.buffer.sync)
+            stream.durable = seq
         case Hello():
             raise DataLoss(
                 Reason.SEQUENCE_GAP,

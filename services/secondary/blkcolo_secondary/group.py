@@ -19,7 +19,7 @@ from blkcolo.errors import (
     Unavailable,
     from_os_error,
 )
-from blkcolo.stream import Flush, StreamFailure
+from blkcolo.stream import StreamFailure
 from blkcolo.wakeup import Wakeup
 from blkcolo_secondary.inbox import Inbox
 from blkcolo_secondary.replica_state import ReplicaState
@@ -160,31 +160,28 @@ class ReplicaGroup:
             seq, message = taken
             for answer in self.replica.apply(stream, seq, message):
                 if isinstance(answer, Sync):
-                    await self._carry_out(answer)
+                    await self._sync_for(stream, answer)
                 elif answer is not None:
                     yield answer
                 else:
                     await asyncio.sleep(0)
-            if isinstance(message, Flush):
-                await self._make_durable(stream, seq)
             inbox.done(message)
             self.changed.fire()
             yield self.replica.ack(stream)
+
+    async def _sync_for(self, stream: Receiver, sync: Sync) -> None:
+        """What is not durable cannot be acknowledged: the stream is lost."""
+        try:
+            await self._carry_out(sync)
+        except BlkcoloError as error:
+            self.replica.fault(stream, error)
+            raise
 
     async def _carry_out(self, sync: Sync) -> None:
         try:
             await self._slow.on_buffer(sync.run)
         except OSError as error:
             raise from_os_error(error, "making the Disk Buffer durable") from error
-
-    async def _make_durable(self, stream: Receiver, seq: int) -> None:
-        try:
-            await self.sync()
-        except OSError as error:
-            failure = from_os_error(error, "making the disk durable")
-            self.replica.fault(stream, failure)
-            raise failure from error
-        stream.durable = seq
 
     # Checkpoints.
 
@@ -223,7 +220,7 @@ class ReplicaGroup:
         )
 
     async def commit(self, epoch: int, generation: int) -> Committed:
-        """Commits a prepared epoch; see `Replica.do_checkpoint`.
+        """Commits a prepared epoch; see `Replica.commit_steps`.
 
         Forwarded writes are applied, and the next epoch may be prepared, while the
         disks are synced. A caller that leaves does not cut it short.
@@ -236,22 +233,25 @@ class ReplicaGroup:
         return await asyncio.shield(work)
 
     async def _commit(self, epoch: int, generation: int) -> Committed:
-        host = self.replica.options.host_durable
         async with self._committing:  # what one drops is removed when it is durable
-            if host and self.replica.check_commit(epoch, generation):
-                await self._sync_disks()
-            committed = self.replica.do_checkpoint(epoch, generation, self._clock())
-            self.changed.fire()
-            if host:
-                await self._slow.on_disk(self.replica.journal.sync)
+            steps = self.replica.commit_steps(epoch, generation, self._clock())
+            committed: Committed | None = None
+            while committed is None:
+                try:
+                    sync = next(steps)
+                except StopIteration as end:
+                    committed = end.value
+                else:
+                    await self._sync_for_commit(sync)
+                self.changed.fire()
             self._remove_dropped()
         return committed
 
-    async def _sync_disks(self) -> None:
-        """Makes the disks durable; a failure is the end of the stream's credit."""
+    async def _sync_for_commit(self, sync: Sync) -> None:
+        """Syncs disks or journal; a disk's failure ends the stream's credit."""
         stream = self.replica.stream
         try:
-            await self._slow.on_disk(self.replica.buffer.sync_disks)
+            await self._slow.on_disk(sync.run)
         except OSError as error:
             failure = from_os_error(error, "making the disk durable")
             if stream is not None:

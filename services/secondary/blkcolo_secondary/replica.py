@@ -34,6 +34,7 @@ from blkcolo_secondary.history import prune
 from blkcolo_secondary.receiver import Receiver
 from blkcolo_secondary.replica_options import Committed, Prepared
 from blkcolo_secondary.replica_state import Event, ReplicaState, advance
+from blkcolo_secondary.save_and_write import Sync
 from blkcolo_secondary.stop_plan import (
     StopMode,
     check_target,
@@ -42,13 +43,12 @@ from blkcolo_secondary.stop_plan import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from blkcolo.files import BlockFile, Folder
     from blkcolo.records import Progress
     from blkcolo.stream import Request, VolumeId
     from blkcolo_secondary.replica_options import ReplicaOptions
-    from blkcolo_secondary.save_and_write import Sync
 
 
 class Replica:
@@ -262,7 +262,27 @@ class Replica:
         stream.check_preparable(epoch)
         return None
 
-    def check_commit(self, epoch: int, generation: int) -> bool:
+    def commit_steps(
+        self, epoch: int, generation: int, now: float
+    ) -> Generator[Sync, None, Committed]:
+        """Commits as `do_checkpoint`, durably where power loss is to be survived.
+
+        The disks are durable before the commit record, the record before the answer.
+        A Sync is to be carried out before the next step; meanwhile messages may be
+        applied, and the next epoch prepared.
+
+        Raises:
+            BlkcoloError: as `do_checkpoint`.
+        """
+        host = self.options.host_durable
+        if self._may_commit(epoch, generation) and host:
+            yield Sync(self.buffer.sync_disks)
+        committed = self.do_checkpoint(epoch, generation, now)
+        if host:
+            yield Sync(self.journal.sync)
+        return committed
+
+    def _may_commit(self, epoch: int, generation: int) -> bool:
         """True if the epoch may be committed, False if it is already.
 
         Raises:
@@ -281,9 +301,7 @@ class Replica:
         return True
 
     def do_checkpoint(self, epoch: int, generation: int, now: float) -> Committed:
-        """Commits a prepared epoch, and every one before it.
-
-        With `host` the disks are to be synced before, and the journal afterwards.
+        """Commits a prepared epoch, and every one before it; see `commit_steps`.
 
         Args:
             epoch: the epoch.
@@ -294,7 +312,7 @@ class Replica:
             Refused: it is not prepared, or the caller's generation is not in force.
             BlkcoloError: the commit record could not be written: nothing happened.
         """
-        if not self.check_commit(epoch, generation):
+        if not self._may_commit(epoch, generation):
             return Committed(self.committed or 0, 0)
         durable = self.journal.state
         history = prune(
@@ -351,6 +369,8 @@ class Replica:
         kept = [checkpoint.epoch for checkpoint in self.checkpoints]
         plan = plan_stop(self.group, self.state, mode, kept, epoch)
         durable, failover = self.journal.state, mode is StopMode.FAILOVER
+        if self.state is ReplicaState.STOPPED:
+            self._sweep()  # an overlay that the stop gave up must not count again
         self.journal.update(
             generation=generation,
             phase=plan.phase,

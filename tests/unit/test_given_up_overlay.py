@@ -1,0 +1,42 @@
+"""What a stop gave up stays given up, whatever starts or dies afterwards."""
+
+from __future__ import annotations
+
+from blkcolo.extents import BLOCK_SIZE
+from blkcolo.stream import Barrier, Hello, Verify, VolumeId
+from blkcolo_secondary.replica import Replica
+from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_secondary.stop_plan import StopMode
+from tests.memory_files import MemoryFile, MemoryFolder
+
+_VOLUMES = (VolumeId("disk0", "uuid0", 4 * BLOCK_SIZE),)
+
+
+def _start(disk: MemoryFile, folder: MemoryFolder) -> Replica:
+    return Replica("vm", _VOLUMES, [disk], folder, lambda: "copy", ReplicaOptions())
+
+
+def _protect(replica: Replica) -> None:
+    replica.hello(Hello("vm", 1, _VOLUMES))
+    stream = replica.stream
+    assert stream is not None
+    messages: list[Verify | Barrier] = [Verify((), complete=True), Barrier(0, 0, 0)]
+    for seq, message in enumerate(messages, 2):
+        stream.receive(seq)
+        list(replica.apply(stream, seq, message))
+    replica.do_checkpoint(0, 1, 0.0)
+
+
+def test_an_overlay_given_up_by_a_rollback_does_not_return_with_a_failover() -> None:
+    disk, folder = MemoryFile(4 * BLOCK_SIZE), MemoryFolder()
+    replica = _start(disk, folder)
+    _protect(replica)
+    replica.buffer.write(0, 0, memoryview(b"secondary VM"))
+    replica.stop(StopMode.ROLLBACK, 1)
+    list(replica.flush_steps())
+    replica.stop(StopMode.FAILOVER, 2)
+    # The process dies here, before anything was swept.
+    after = _start(disk, folder)
+    seen = bytearray(4 * BLOCK_SIZE)
+    after.buffer.read_into(0, 0, memoryview(seen))
+    assert not any(seen)
