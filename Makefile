@@ -8,6 +8,10 @@ BENCH_STAMP := $(VENV)/.installed-bench
 DATA ?= blkcolo-data
 SIZE ?= 1G
 PYTEST_ARGS ?=
+SEEDS ?= 500
+FROM ?= 0
+SEED ?=
+TRACE ?=
 DIR ?= /dev/shm
 QUICK ?=
 ROUNDS ?= 100
@@ -54,6 +58,10 @@ bench: $(BENCH_STAMP) ## Compare with QEMU replication, nbdkit and qemu-nbd (DIR
 .PHONY: soak
 soak: $(TEST_STAMP) ## Kill services at random under load (ROUNDS=100, SEED=random).
 	@$(BIN)/python -m tests.fault.soak --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+.PHONY: sim
+sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
 
 .PHONY: check
 check: $(TEST_STAMP) ## Run all static checks.

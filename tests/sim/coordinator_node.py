@@ -1,4 +1,9 @@
-"""The coordinator as a simulated process: its cores, driven by answers in time."""
+"""The coordinator as a simulated process.
+
+Real: the policy, the backoff, and the plans of a checkpoint and a failover. Stands in
+for the edges `group_driver`, `peer_steps` and `store`: one thing at a time, a
+generation stored before anybody hears of it, what is done by the answers of both sides.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,7 @@ from blkcolo_secondary.replica_state import ReplicaState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blkcolo_secondary.stop_plan import StopMode
     from tests.sim.world import World
 
 _POLICY = Policy(min_interval_seconds=0.05, max_interval_seconds=0.3)
@@ -49,6 +55,13 @@ class CoordinatorNode:
         self._ask("primary", self._take_primary)
         self._ask("secondary", self._take_secondary)
 
+    def _say(self, text: str) -> None:
+        self.world.note("coordinator", text)
+
+    def _raise_generation(self) -> None:
+        self.store["generation"] = self.generation + 1
+        self._say(f"generation {self.generation}")
+
     def _again(self) -> None:
         self.world.later("coordinator", _POLL, self.tick)
 
@@ -76,11 +89,12 @@ class CoordinatorNode:
         if state is GroupState.FAILING_OVER:
             self._fail_over(FailoverRun("vm", force=False))
         elif state is GroupState.FAILED_OVER:
-            self._fence_late()
-        elif self.store["failover"] is not None:
-            force, self.store["failover"] = self.store["failover"], None
-            self.store["state"] = GroupState.FAILING_OVER
-            self._fail_over(FailoverRun("vm", force=force))
+            self._after_failover()
+        elif self.store["order"] is not None:
+            order, self.store["order"] = self.store["order"], None
+            order(self)
+        elif state is GroupState.STOPPED:
+            self._again()
         elif len(answers) == 2:
             self._replicate()
         else:
@@ -118,11 +132,12 @@ class CoordinatorNode:
             self._again()
             return
         if state is ForwardState.FENCED:
-            self.store["generation"] = self.generation + 1
+            self._raise_generation()
         generation = self.generation
 
         def done(answer: Any) -> None:
             if isinstance(answer, BlkcoloError):
+                self._say(f"start failed: {answer}")
                 self._backoff.failed(now, answer)
             self._again()
 
@@ -138,7 +153,7 @@ class CoordinatorNode:
     def _checkpoint(self, run: CheckpointRun) -> None:
         if run.step is None:
             name = run.outcome.name if run.outcome else ""
-            self.world.note(f"checkpoint {run.epoch} {name} {run.error or ''}")
+            self._say(f"checkpoint {run.epoch} {name} {run.error or ''}")
             self._last_at = self.world.clock.now if run.error is None else None
             self._again()
             return
@@ -173,7 +188,7 @@ class CoordinatorNode:
             self._failover_ended(run)
             return
         if run.step is FailoverStep.RAISE_GENERATION:
-            self.store["generation"] = self.generation + 1
+            self._raise_generation()
             run.generation_raised()
         generation = self.generation
 
@@ -212,7 +227,7 @@ class CoordinatorNode:
         else:
             self.world.call(
                 "secondary",
-                lambda node, answer: node.fail_over(generation, answer),
+                lambda node, answer: node.fail_over(generation, run.epoch, answer),
                 stopped,
                 _CALL,
             )
@@ -222,17 +237,69 @@ class CoordinatorNode:
             self.store["state"] = GroupState.FAILED_OVER
         elif not run.ordered:
             self.store["state"] = GroupState.STARTING
-        self.world.note(f"failover ends: {run.error or 'done'}")
+        self._say(f"failover ends: {run.error or 'done'}")
         self._again()
 
-    def _fence_late(self) -> None:
+    def _after_failover(self) -> None:
+        """Fences an old primary that comes back; has a paused flush go on."""
         generation = self.generation
-        if self.primary is None or self.primary["state"] is ForwardState.FENCED:
+        if self.secondary is not None and self.secondary["paused"]:
+            self.world.call(
+                "secondary",
+                lambda node, answer: node.fail_over(generation, None, answer),
+                lambda _answer: self._again(),
+                _CALL,
+            )
+        elif self.primary is None or self.primary["state"] is ForwardState.FENCED:
             self._again()
-            return
+        else:
+            self.world.call(
+                "primary",
+                lambda node, answer: answer(node.fence(generation)),
+                lambda _answer: self._again(),
+                _CALL,
+            )
+
+    # What its operator orders.
+
+    def order_failover(self, *, force: bool, older: bool) -> None:
+        """Failover, to the oldest kept checkpoint or to the committed one."""
+        kept = self.secondary["kept"] if self.secondary is not None else []
+        epoch = kept[0] if older and kept else None
+        self._say(f"failover ordered, force={force}, checkpoint {epoch or 'committed'}")
+        self.store["state"] = GroupState.FAILING_OVER
+        self._fail_over(FailoverRun("vm", force, epoch))
+
+    def order_stop(self, mode: StopMode) -> None:
+        """Stops the primary, then the secondary; ordered again where that fails."""
+        generation, deadline = self.generation, self.world.clock.now + _CALL - 0.2
+        self._say(f"stop ordered: {mode.name}")
+
+        def primary_stopped(_answer: Any) -> None:
+            self.world.call(
+                "secondary",
+                lambda node, answer: node.stop(mode, generation, answer),
+                secondary_stopped,
+                _CALL,
+            )
+
+        def secondary_stopped(answer: Any) -> None:
+            if isinstance(answer, BlkcoloError):
+                self._say(f"stop failed: {answer}")
+            else:
+                self.store["state"] = GroupState.STOPPED
+            self._again()
+
         self.world.call(
             "primary",
-            lambda node, answer: answer(node.fence(generation)),
-            lambda _answer: self._again(),
+            lambda node, answer: node.stop(generation, deadline, answer),
+            primary_stopped,
             _CALL,
         )
+
+    def resume(self) -> None:
+        """ResumeReplication."""
+        if self.store["state"] is GroupState.STOPPED:
+            self._say("resume ordered")
+            self.store["state"] = GroupState.STARTING
+            self._backoff.reset()

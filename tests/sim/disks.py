@@ -1,4 +1,4 @@
-"""Disks, files and folders of a simulated machine: they die, tear and forget.
+"""Disks, files and folders of a simulated machine: they die, tear, forget and fail.
 
 Everything is seen at once by readers (the page cache). What was not synced may be
 lost with the machine's power: any mixture of old and new sectors comes back, and any
@@ -8,6 +8,7 @@ but may come in the middle of a write.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from blkcolo.extents import BLOCK_SIZE, Extent
@@ -29,12 +30,14 @@ class Machine:
     Attributes:
         host: its crashes are losses of power.
         fuse: file operations until the process dies; None: it does not.
+        failing: so many of the next file operations fail.
     """
 
     def __init__(self, name: str, rng: random.Random, *, host: bool) -> None:
         self.name = name
         self.host = host
         self.fuse: int | None = None
+        self.failing = 0
         self.rng = rng
         self.folder = SimFolder(self)
         self.images: list[SimFile] = []
@@ -47,15 +50,24 @@ class Machine:
         return image
 
     def burn(self) -> bool:
-        """One file operation; True if the process dies in it."""
-        if self.fuse is None:
-            return False
-        self.fuse -= 1
-        return self.fuse <= 0
+        """One file operation; True if the process dies in it; may raise OSError."""
+        if self.fuse is not None:
+            self.fuse -= 1
+            return self.fuse <= 0
+        if self.failing:
+            self.failing -= 1
+            number = self.rng.choice((errno.EIO, errno.ENOSPC))
+            raise OSError(number, "simulated")
+        return False
+
+    def die_in(self) -> None:
+        """One file operation that is done or not at all."""
+        if self.burn():
+            raise Crash
 
     def crashed(self) -> None:
         """The process is dead; with `host`, the power was lost."""
-        self.fuse = None
+        self.fuse, self.failing = None, 0
         if self.host:
             for file in [*self.images, *self.folder.everything()]:
                 file.lose_power()
@@ -83,14 +95,19 @@ class SimFile:
         target[len(found) :] = bytes(len(target) - len(found))
 
     def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
-        dies = self._machine.burn()
-        if dies:
-            data = data[: self._machine.rng.randint(0, len(data))]
-        self._put(offset, data)
+        part = data[: self._machine.rng.randint(0, len(data))]
+        try:
+            dies = self._machine.burn()
+        except OSError:
+            self._put(offset, part)
+            raise
+        self._put(offset, part if dies else data)
         if dies:
             raise Crash
 
     def _put(self, offset: int, data: memoryview | bytes | bytearray) -> None:
+        if not data:
+            return
         end = offset + len(data)
         if end > len(self.content):
             self.content.extend(bytes(end - len(self.content)))
@@ -99,8 +116,7 @@ class SimFile:
         self._unsynced.update(range(offset // SECTOR, -(-end // SECTOR)))
 
     def zero(self, offset: int, length: int, *, may_trim: bool) -> None:
-        if self._machine.burn():
-            raise Crash
+        self._machine.die_in()
         self._put(offset, bytes(length))
         if may_trim:
             first, end = -(-offset // BLOCK_SIZE), (offset + length) // BLOCK_SIZE
@@ -115,14 +131,13 @@ class SimFile:
             offset = stop
 
     def truncate(self, size: int) -> None:
-        if self._machine.burn():
-            raise Crash
+        if self._machine.fuse is not None:
+            self._machine.die_in()
         del self.content[size:]
         self.content.extend(bytes(size - len(self.content)))
 
     def sync(self) -> None:
-        if self._machine.burn():
-            raise Crash
+        self._machine.die_in()
         self._durable = bytes(self.content)
         self._durable_allocated = set(self.allocated)
         self._unsynced.clear()
@@ -133,7 +148,7 @@ class SimFile:
         if len(new) != len(self._durable) and rng.random() < 0.5:
             del self.content[len(self._durable) :]
             self.content.extend(bytes(len(self._durable) - len(self.content)))
-        for sector in self._unsynced:
+        for sector in sorted(self._unsynced):
             start = sector * SECTOR
             if start >= len(self.content) or rng.random() < 0.5:
                 continue
@@ -161,33 +176,32 @@ class SimFolder:
         found = [self._files, *self._history]
         return list({id(f): f for files in found for f in files.values()}.values())
 
-    def _change(self) -> None:
-        if self._machine.burn():
-            raise Crash
-        self._history.append(dict(self._files))
-
     def names(self) -> list[str]:
         return sorted(self._files)
 
     def open(self, name: str) -> SimFile:
         if name not in self._files:
-            self._change()
+            self._machine.die_in()
+            self._history.append(dict(self._files))
             self._files[name] = SimFile(self._machine)
         return self._files[name]
 
     def remove(self, name: str) -> None:
-        if name in self._files:
-            self._change()
-            del self._files[name]
+        if name not in self._files:
+            return
+        if self._machine.fuse is not None:
+            self._machine.die_in()
+        self._history.append(dict(self._files))
+        del self._files[name]
 
     def rename(self, old: str, new: str) -> None:
-        self._change()
+        self._machine.die_in()
+        self._history.append(dict(self._files))
         self._files[new] = self._files.pop(old)
-        self.sync()
+        self._history.clear()
 
     def sync(self) -> None:
-        if self._machine.burn():
-            raise Crash
+        self._machine.die_in()
         self._history.clear()
 
     def lose_power(self) -> None:

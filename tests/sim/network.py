@@ -1,16 +1,21 @@
-"""Virtual time, and a network that delays, drops and cuts.
+"""Virtual time, and a network that delays, drops, repeats, damages and cuts.
 
-Messages of a stream come in order or not at all, as with TCP; a call's request or its
-answer may be lost, and then its caller waits for its deadline.
+Messages of a stream come in order or not at all, as with TCP; now and then one is
+lost or changed by "a program error on the way", which order, checksums and digest are
+to notice. A call's request or its answer may be lost, and then its caller waits for
+its deadline; a call may come a second time much later, as from a coordinator that is
+not in charge any more.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Unavailable
+from blkcolo.stream import Batch, RecordKind
 
 if TYPE_CHECKING:
     import random
@@ -43,22 +48,22 @@ class Network:
     """Carries messages between processes.
 
     Attributes:
-        faulty: messages may be lost, and streams cut.
+        faulty: messages may be lost, late, repeated or damaged.
     """
 
     def __init__(self, clock: Clock, rng: random.Random) -> None:
         self.faulty = True
+        self.rng = rng
         self._clock = clock
-        self._rng = rng
 
     def delay(self) -> float:
         """How long a message takes, in seconds."""
-        slow = self.faulty and self._rng.random() < 0.02
-        return self._rng.uniform(0.5, 3.0) if slow else self._rng.uniform(0.0002, 0.01)
+        slow = self.happens(0.02)
+        return self.rng.uniform(0.5, 3.0) if slow else self.rng.uniform(0.0002, 0.01)
 
-    def lost(self, chance: float) -> bool:
-        """True if a message does not arrive."""
-        return self.faulty and self._rng.random() < chance
+    def happens(self, chance: float) -> bool:
+        """True if a fault of this chance happens now."""
+        return self.faulty and self.rng.random() < chance
 
     def call(
         self,
@@ -82,13 +87,19 @@ class Network:
                 done(answer)
 
         def answer(value: object) -> None:
-            if not self.lost(0.01):
+            if not self.happens(0.01):
                 self._clock.after(self.delay(), lambda: finish(value))
 
         late = DeadlineMissed(Reason.DEADLINE, "no answer")
         self._clock.after(timeout, lambda: finish(late))
-        if not self.lost(0.01):
+        if not self.happens(0.01):
             self._clock.after(self.delay(), lambda: serve(answer))
+        if self.happens(0.02):
+            self._clock.after(self.rng.uniform(0.0, 4.0), lambda: serve(_ignore))
+
+
+def _ignore(answer: object) -> None:
+    """Nobody waits for the answer to a repeated call."""
 
 
 class Stream:
@@ -96,6 +107,9 @@ class Stream:
 
     Each end sets its `on_...` callbacks; after `cut` nothing arrives any more, and
     each end learns of it some time later.
+
+    Attributes:
+        spoiled_in: the epoch in which the first write was lost or changed.
     """
 
     def __init__(self, network: Network, clock: Clock) -> None:
@@ -104,6 +118,7 @@ class Stream:
         self.on_primary_end: Callable[[BlkcoloError], None] = lambda _error: None
         self.on_secondary_end: Callable[[], None] = lambda: None
         self.open = True
+        self.spoiled_in: int | None = None
         self._network = network
         self._clock = clock
         self._arrival = [0.0, 0.0]
@@ -116,8 +131,12 @@ class Stream:
 
     def request(self, seq: int, message: object) -> None:
         """From the primary."""
-        if self._network.lost(0.0005):
-            return  # a program error on the way: the gap must be noticed
+        if isinstance(message, Batch) and self._network.happens(0.004):
+            if self.spoiled_in is None:
+                self.spoiled_in = message.epoch
+            if self._network.happens(0.3):
+                return
+            message = _changed(message, self._network.rng)
         self._deliver(0, lambda: self.on_request(seq, message))
 
     def response(self, message: object) -> None:
@@ -135,3 +154,22 @@ class Stream:
 
     def _secondary_ends(self) -> None:
         self.on_secondary_end()
+
+
+def _changed(batch: Batch, rng: random.Random) -> Batch:
+    """The batch without its last record, or with one wrong byte in its data."""
+    if batch.payload and rng.random() < 0.5:
+        payload = bytearray(batch.payload)
+        payload[rng.randrange(len(payload))] ^= 1 << rng.randrange(8)
+        return replace(batch, payload=bytes(payload))
+    is_data = batch.kinds[-1] == RecordKind.DATA
+    lost = batch.lengths[-1] if is_data else 0
+    return replace(
+        batch,
+        kinds=batch.kinds[:-1],
+        volumes=batch.volumes[:-1],
+        offsets=batch.offsets[:-1],
+        lengths=batch.lengths[:-1],
+        checksums=batch.checksums[:-1],
+        payload=batch.payload[: len(batch.payload) - lost],
+    )

@@ -1,21 +1,42 @@
-"""The primary as a simulated process: its core, its disks, its VM."""
+"""The primary as a simulated process.
+
+Real: `ForwarderCore` with its outbox, resync and intent log, `LocalWrites`, the state
+file. Stands in for the edges `group`, `link`, `intent_sync` and `vm_writes`: carrying
+the outbox into a stream and answers back, one fdatasync of the intent log at a time,
+when the log is cleared, and what the VM may do.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from blkcolo.errors import BlkcoloError, Reason, Unavailable
+from blkcolo.errors import (
+    BlkcoloError,
+    DeadlineMissed,
+    Reason,
+    Unavailable,
+    from_os_error,
+)
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.intent_log import IntentLog
+from blkcolo_primary.local_writes import LocalWrites
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blkcolo.stream import Response
     from tests.sim.network import Stream
+    from tests.sim.vm import VmWrite
     from tests.sim.world import World
 
+_BATCH = 8192
 _WINDOW = 96 << 10
+_LINK_TIMEOUT = 4.0
+#: What may be in flight besides: a write of any size, and a resync of everything.
+_BESIDES = 64 << 10
 
 
 class PrimaryNode:
@@ -31,11 +52,17 @@ class PrimaryNode:
             self.disks,
             self.machine.folder,
             IntentLog(self.machine.folder, "vm", sizes, 4096),
-            batch_bytes=8192,
+            batch_bytes=_BATCH,
             window_bytes=_WINDOW,
         )
+        self._local = LocalWrites(
+            self.core, world.volumes, self.lose, host=self.machine.host
+        )
         self.stream: Stream | None = None
+        self._progress_at = 0.0
         self._pumping = False
+        self._waiting: deque[VmWrite] = deque()
+        self._syncing = False
 
     # Calls.
 
@@ -52,38 +79,99 @@ class PrimaryNode:
     def start(self, generation: int) -> None:
         """StartReplication."""
         self.core.start(generation)
+        self.world.oracle.admitted("primary", generation)
         self._drop_stream()
         stream = self.stream = self.world.connect()
-        stream.on_response = self.world.guard("primary", self._on_response)
-        stream.on_primary_end = self.world.guard("primary", self._lose)
+        guard = self.world.guard
+        stream.on_response = guard("primary", self._on_response)
+        stream.on_primary_end = guard("primary", lambda e: self._on_end(stream, e))
         stream.request(1, Hello("vm", generation, self.world.volumes))
+        self._progress_at = self.world.clock.now
+        self._watch(stream)
+
+    def _watch(self, stream: Stream) -> None:
+        """Ends a stream whose secondary stopped answering."""
+        if stream is not self.stream:
+            return
+        now, outbox = self.world.clock.now, self.core.outbox
+        if outbox is not None and outbox.drained:
+            self._progress_at = now
+        if now - self._progress_at > _LINK_TIMEOUT:
+            self.lose(Unavailable(Reason.LINK_LOST, "no progress"))
+        else:
+            self.world.later("primary", 0.5, lambda: self._watch(stream))
 
     def prepare(self, epoch: int, generation: int) -> int:
         """PrepareCheckpoint."""
+        before = self.core.epoch
         seq = self.core.prepare(epoch, generation)
-        self.world.oracle.at_barrier(epoch, self.disks)
+        self.world.oracle.admitted("primary", generation)
+        if self.core.epoch > before:
+            self.world.note("primary", f"barrier {epoch} is message {seq}")
+            self.world.oracle.at_barrier(epoch, self.disks)
         self.pump()
         return seq
 
     def do_checkpoint(self, epoch: int, generation: int) -> int:
         """DoCheckpoint."""
         committed = self.core.do_checkpoint(epoch, generation)
+        self.world.oracle.admitted("primary", generation)
         due = self.core.intent_is_stale or self.world.rng.random() < 0.3
         if due and not self.core.intent.clearing:
             self.core.intent.start_clear()
-            self.world.later("primary", 0.01, self._clear_intent)
+            self.world.later("primary", self.world.rng.uniform(0, 0.05), self._synced)
         return committed
 
+    def _synced(self) -> None:
+        """The disks are durable before the bits of their writes go."""
+        try:
+            if self.machine.host:
+                self._flush()
+            self._clear_intent()
+        except OSError:
+            self.core.intent.abandon_clear()
+
     def _clear_intent(self) -> None:
-        if self.machine.host:
-            for disk in self.disks:
-                disk.sync()
-        self.core.finish_clear_intent(durable=self.machine.host)
+        if self._syncing:
+            self.world.later("primary", 0.001, self._clear_intent)
+            return
+        try:
+            self.core.finish_clear_intent(durable=self.machine.host)
+        except OSError:
+            self.core.intent.abandon_clear()
 
     def fence(self, generation: int) -> None:
         """Fence."""
         self.core.fence(generation)
+        self.world.oracle.admitted("primary", generation)
+        self.world.oracle.fenced(generation)
         self._drop_stream()
+
+    def stop(
+        self, generation: int, deadline: float, answer: Callable[[Any], None]
+    ) -> None:
+        """StopReplication: answers when everything is applied."""
+        outbox, clock = self.core.outbox, self.world.clock
+        self.core.check_generation(generation, may_be_newer=True)
+        if outbox is not None and not outbox.drained:
+            if clock.now > deadline:
+                answer(DeadlineMissed(Reason.DEADLINE, "not drained"))
+                return
+            self.world.later(
+                "primary", 0.005, lambda: self.stop(generation, deadline, answer)
+            )
+            return
+        drained = self.core.state is ForwardState.REPLICATING
+        try:
+            self.core.stop(generation)
+        except BlkcoloError as error:
+            answer(error)
+            return
+        self.world.oracle.admitted("primary", generation)
+        if drained:
+            self.world.oracle.drained(self.disks)
+        self._drop_stream()
+        answer(None)
 
     # The stream.
 
@@ -92,24 +180,35 @@ class PrimaryNode:
         if stream is not None:
             stream.cut()
 
-    def _lose(self, error: BlkcoloError) -> None:
-        if self.stream is not None and not self.stream.open:
-            self.stream = None
-            self.core.lose(error)
+    def lose(self, error: BlkcoloError) -> None:
+        """The stream is given up."""
+        self.world.note("primary", f"loses the stream: {error}")
+        self.core.lose(error)
+        self._drop_stream()
+
+    def _on_end(self, stream: Stream, error: BlkcoloError) -> None:
+        if stream is self.stream:
+            self.lose(error)
 
     def _on_response(self, message: Response) -> None:
         core = self.core
-        match message:
-            case Welcome():
-                core.welcome(message)
-            case Ack():
-                if core.outbox is not None:
-                    core.outbox.acknowledge(message)
-            case Mismatch():
-                core.mismatch(message)
-            case StreamFailure(error):
-                self._drop_stream()
-                core.lose(error)
+        self._progress_at = self.world.clock.now
+        try:
+            match message:
+                case Welcome():
+                    core.welcome(message)
+                    plan = core.plan.name if core.plan is not None else ""
+                    text = f"welcomed into epoch {message.epoch}, resync {plan}"
+                    self.world.note("primary", text)
+                case Ack():
+                    if core.outbox is not None:
+                        core.outbox.acknowledge(message)
+                case Mismatch():
+                    core.mismatch(message)
+                case StreamFailure(error):
+                    self.lose(error)
+        except OSError as error:
+            self.lose(from_os_error(error, "reading"))
         self.pump()
 
     def pump(self) -> None:
@@ -130,35 +229,94 @@ class PrimaryNode:
 
     # The VM.
 
-    def vm_writes(self) -> None:
-        """One write, zero or trim of the VM, if it may."""
-        core, rng = self.core, self.world.rng
-        if core.state is ForwardState.FENCED or core.in_flight_bytes >= _WINDOW:
+    def vm_writes(self, write: VmWrite) -> None:
+        """One write, zero or trim of the VM, if it may come."""
+        core = self.core
+        congestion = self._local.congestion()
+        if core.state is ForwardState.FENCED:
             return
-        volume = rng.randrange(len(self.disks))
-        disk = self.disks[volume]
-        offset = rng.randrange(disk.size)
-        length = min(rng.choice((1, 100, 512, 4096, 9000)), disk.size - offset)
-        self.world.oracle.vm_wrote("primary", core.generation)
-        core.intend(volume, offset, length)
-        if self.machine.host:
-            core.intent.start_sync()
-            core.intent.sync()
-            core.intent.end_sync(durable=True)
-        kind = rng.random()
-        if kind < 0.8:
-            data = rng.randbytes(length)
-            disk.write(offset, data)
-            core.wrote(volume, offset, memoryview(data))
+        if congestion is not None:
+            if self.world.scenario.detach:
+                self.lose(congestion)
+            return
+        if not self.machine.host:
+            self._write(write)
+            return
+        try:
+            core.intend(write.volume, write.offset, write.length)
+        except OSError:
+            return
+        if core.intent.unsynced(write.volume, write.offset, write.length):
+            self._waiting.append(write)
+            self._sync_marks()
         else:
-            disk.zero(offset, length, may_trim=kind > 0.9)
-            core.zeroed(volume, offset, length, trim=kind > 0.9)
+            self._write(write)
+
+    def _sync_marks(self) -> None:
+        """One fdatasync at a time; the writes that wait for it come behind it."""
+        if self._syncing or not self._waiting:
+            return
+        self._syncing = True
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self.core.intent.start_sync()
+
+        def done() -> None:
+            try:
+                self.core.intent.sync()
+            except OSError as error:
+                self.core.intent.end_sync(durable=False)
+                self.lose(from_os_error(error, "syncing the intent log"))
+            else:
+                self.core.intent.end_sync(durable=True)
+            self._syncing = False
+            for write in waiting:
+                self._write(write)
+            self._sync_marks()
+
+        self.world.later("primary", self.world.rng.uniform(0, 0.01), done)
+
+    def _write(self, write: VmWrite) -> None:
+        core, disk = self.core, self.disks[write.volume]
+        if core.state is ForwardState.FENCED:
+            return
+        self.world.oracle.vm_writes("primary", core.generation)
+        content = self.world.oracle.primary[write.volume]
+        content.begin(write.offset, write.content)
+        try:
+            if write.data is not None:
+                seq = self._local.write(
+                    write.volume, write.offset, memoryview(write.data)
+                )
+            else:
+                seq = self._local.zero(
+                    write.volume,
+                    write.offset,
+                    write.length,
+                    lambda: disk.zero(write.offset, write.length, may_trim=write.trim),
+                    trim=write.trim,
+                )
+            content.done()
+            if write.flush and self.machine.host:
+                self._flush()
+        except OSError as error:
+            self.world.note("primary", f"refuses {write}: {error}")
+        else:
+            assert seq is not None or not core.protected, "I5: bypassed, and protected"
+            self.world.note("primary", f"{write} in epoch {core.epoch}, message {seq}")
         self.pump()
+
+    def _flush(self) -> None:
+        for disk, content in zip(self.disks, self.world.oracle.primary, strict=True):
+            disk.sync()
+            content.flushed()
 
     def check(self) -> None:
         """I6: what is in flight is bounded; I5: no stream, no protection."""
-        assert self.core.in_flight_bytes < 4 * _WINDOW, "I6: the window grows"
-        assert not (self.core.protected and self.core.outbox is None), "I5"
+        in_flight = self.core.in_flight_bytes
+        assert in_flight < _WINDOW + _BESIDES, f"I6: {in_flight} bytes in flight"
+        assert not (self.core.protected and self.core.outbox is None), "I5: no stream"
+        self.world.oracle.check_primary(self.disks)
 
 
 def unreachable(name: str) -> Unavailable:

@@ -1,27 +1,38 @@
-"""The secondary as a simulated process: its core, its queue, its flush."""
+"""The secondary as a simulated process.
+
+Real: `Replica` with its Disk Buffer, journal, flush and history. Stands in for the
+edges `group` and `inbox`: one queue of received messages, one step of the applier, the
+flush or a commit at a time, syncs between steps, the repetition of a paused flush.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason
-from blkcolo.stream import Hello, Mismatch, StreamFailure
+from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, from_os_error
+from blkcolo.stream import Batch, Hello, Mismatch, StreamFailure
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.save_and_write import Sync
 from blkcolo_secondary.stop_plan import StopMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from blkcolo.stream import Request
     from blkcolo_secondary.receiver import Receiver
     from tests.sim.network import Stream
+    from tests.sim.vm import VmWrite
     from tests.sim.world import World
 
-Answer = "Callable[[Any], None]"
+_ENDED = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
+#: The primary's window, and a resync of everything.
+_QUEUE = 160 << 10
+#: What one stream may save beyond the limit: every block once an epoch.
+_SAVED_BESIDES = 160 << 10
 
 
 class SecondaryNode:
@@ -30,6 +41,7 @@ class SecondaryNode:
     def __init__(self, world: World) -> None:
         self.world = world
         self.machine = world.secondary_machine
+        scenario = world.scenario
         self.replica = Replica(
             "vm",
             world.volumes,
@@ -37,16 +49,26 @@ class SecondaryNode:
             self.machine.folder,
             lambda: f"copy {world.rng.random()}",
             ReplicaOptions(
-                host_durable=self.machine.host, history=HistoryPolicy(keep=1)
+                host_durable=self.machine.host,
+                buffer_limit_bytes=scenario.buffer_limit,
+                history=HistoryPolicy(keep=scenario.keep),
             ),
         )
         self._queue: deque[tuple[int, Request]] = deque()
         self._applying: Iterator[Any] | None = None
         self._current = 0
+        self._done = 1
         self._stream: Stream | None = None
         self._flush: Iterator[Any] | None = None
+        self._reading: int | None = None
         if self.replica.flushing:
             self._start_flush()
+
+    def _say(self, text: str) -> None:
+        self.world.note("secondary", text)
+
+    def _work_time(self) -> float:
+        return self.world.rng.uniform(0.0, self.world.scenario.step)
 
     # The stream.
 
@@ -61,14 +83,7 @@ class SecondaryNode:
 
     def _on_request(self, stream: Stream, seq: int, message: Request) -> None:
         if isinstance(message, Hello):
-            try:
-                welcome = self.replica.hello(message)
-            except BlkcoloError as error:
-                stream.response(StreamFailure(error))
-                return
-            self._stream, self._applying = stream, None
-            self._queue.clear()
-            stream.response(welcome)
+            self._on_hello(stream, message)
             return
         receiver = self.replica.stream
         if stream is not self._stream or receiver is None:
@@ -79,13 +94,34 @@ class SecondaryNode:
             self._fail(stream, receiver, error)
             return
         self._queue.append((seq, message))
+        if self.world.rng.random() < 0.1:
+            self._ack(stream, receiver)
         self._apply_soon()
+
+    def _on_hello(self, stream: Stream, hello: Hello) -> None:
+        try:
+            welcome = self.replica.hello(hello)
+        except BlkcoloError as error:
+            stream.response(StreamFailure(error))
+            return
+        self._say(f"takes a stream of generation {hello.generation}: {welcome}")
+        self.world.oracle.admitted("secondary", hello.generation)
+        self.world.oracle.streams_again()
+        self._stream, self._applying, self._done = stream, None, 1
+        self._queue.clear()
+        stream.response(welcome)
+
+    def _ack(self, stream: Stream, receiver: Receiver) -> None:
+        ack = self.replica.ack(receiver)
+        assert ack.applied <= self._done, f"{ack.applied} acked, {self._done} applied"
+        stream.response(ack)
 
     def _on_end(self, stream: Stream) -> None:
         if stream is self._stream and self.replica.stream is not None:
             self.replica.stream_ended(self.replica.stream)
 
     def _fail(self, stream: Stream, receiver: Receiver, error: BlkcoloError) -> None:
+        self._say(f"the stream fails: {error}")
         self.replica.fault(receiver, error)
         self._queue.clear()
         self._applying = None
@@ -94,13 +130,11 @@ class SecondaryNode:
     def _apply_soon(self) -> None:
         if self._applying is None and self._queue and self.replica.stream is not None:
             self._current, message = self._queue.popleft()
+            self._say(f"applies message {self._current}: {_told(message)}")
             self._applying = self.replica.apply(
                 self.replica.stream, self._current, message
             )
             self.world.later("secondary", self._work_time(), self._step(self._applying))
-
-    def _work_time(self) -> float:
-        return self.world.rng.uniform(0.0, 0.002)
 
     def _step(self, applying: Iterator[Any]) -> Callable[[], None]:
         def step() -> None:
@@ -113,14 +147,25 @@ class SecondaryNode:
                 self._fail(stream, receiver, error)
                 return
             if effect is self:
-                self._applying = None
-                stream.response(self.replica.ack(receiver))
+                self._applying, self._done = None, self._current
+                self._ack(stream, receiver)
                 self._apply_soon()
                 return
             if isinstance(effect, Mismatch):
                 stream.response(effect)
-            again = self._step(applying)
-            self.world.later("secondary", self._work_time(), _then(effect, again))
+            self.world.later("secondary", self._work_time(), lambda: sync(effect))
+
+        def sync(effect: object) -> None:
+            if isinstance(effect, Sync):
+                try:
+                    effect.run()
+                except OSError as error:
+                    stream, receiver = self._stream, self.replica.stream
+                    failure = from_os_error(error, "syncing")
+                    if applying is self._applying and stream and receiver:
+                        self._fail(stream, receiver, failure)
+                    return
+            step()
 
         return step
 
@@ -134,6 +179,7 @@ class SecondaryNode:
             "committed": replica.committed,
             "kept": [checkpoint.epoch for checkpoint in replica.checkpoints],
             "buffer": replica.buffer.buffer_bytes,
+            "paused": replica.flushing and self._flush is None,
         }
 
     def prepare(
@@ -145,7 +191,10 @@ class SecondaryNode:
         except BlkcoloError as error:
             answer(error)
             return
+        self.world.oracle.admitted("secondary", generation)
         if prepared is not None:
+            if self._stream is not None and epoch > (self.replica.committed or -1):
+                self.world.oracle.prepared(epoch, self._stream.spoiled_in)
             answer(prepared)
         elif self.world.clock.now > deadline:
             answer(DeadlineMissed(Reason.DEADLINE, "not prepared"))
@@ -156,55 +205,89 @@ class SecondaryNode:
     def do_checkpoint(
         self, epoch: int, generation: int, answer: Callable[..., None]
     ) -> None:
-        """DoCheckpoint: sync the disks, commit, sync the journal."""
-        replica, host = self.replica, self.machine.host
+        """DoCheckpoint; what has to be durable is made so between its steps."""
+        steps = self.replica.commit_steps(epoch, generation, self.world.clock.now)
+        self._commit(generation, steps, answer)
 
-        def commit() -> None:
+    def _commit(
+        self,
+        generation: int,
+        steps: Generator[Sync, None, Any],
+        answer: Callable[..., None],
+    ) -> None:
+        try:
+            sync = next(steps)
+        except BlkcoloError as error:
+            answer(error)
+        except StopIteration as end:
+            self._say(f"commits {end.value.epoch}")
+            self.world.oracle.commit_answered(end.value.epoch)
+            self.world.oracle.admitted("secondary", generation)
+            answer(end.value)
+            self.world.later("secondary", self._work_time(), self._sweep)
+        else:
+            self.world.later("secondary", self._work_time(), lambda: carry_out(sync))
+
+        def carry_out(sync: Sync) -> None:
             try:
-                committed = replica.do_checkpoint(
-                    epoch, generation, self.world.clock.now
-                )
+                sync.run()
+            except OSError as error:
+                answer(from_os_error(error, "syncing"))
             except BlkcoloError as error:
                 answer(error)
-                return
-            if host:
-                self.world.later("secondary", self._work_time(), finish(committed))
             else:
-                finish(committed)()
+                self._commit(generation, steps, answer)
 
-        def finish(committed: Any) -> Callable[[], None]:
-            def work() -> None:
-                if host:
-                    replica.journal.sync()
-                self.world.oracle.commit_answered(committed.epoch)
-                answer(committed)
-                self.world.later("secondary", 0.01, replica.buffer.sweep)
+    def _sweep(self) -> None:
+        self.replica.buffer.sweep()
 
-            return work
-
-        try:
-            due = replica.check_commit(epoch, generation)
-        except BlkcoloError as error:
-            answer(error)
-            return
-        if due and host:
-            replica.buffer.sync_disks()
-            self.world.later("secondary", self._work_time(), commit)
-        else:
-            commit()
-
-    def fail_over(self, generation: int, answer: Callable[..., None]) -> None:
+    def fail_over(
+        self, generation: int, epoch: int | None, answer: Callable[..., None]
+    ) -> None:
         """StopReplication with failover: answers at once."""
+        oracle, before = self.world.oracle, self.replica.state
+        if before not in _ENDED:
+            oracle.failing_over_to(epoch)
         try:
-            self.replica.stop(StopMode.FAILOVER, generation)
+            self.replica.stop(StopMode.FAILOVER, generation, epoch)
+        except BlkcoloError as error:
+            if self.replica.state not in _ENDED:
+                oracle.failing_over_to(None)
+            answer(error)
+            return
+        oracle.admitted("secondary", generation)
+        if before not in _ENDED:
+            self._say(f"fails over to {self.replica.shown}")
+        self._end_stream()
+        answer(self.replica.shown)
+
+    def stop(
+        self, mode: StopMode, generation: int, answer: Callable[..., None]
+    ) -> None:
+        """StopReplication without failover: answers when the disk is ready."""
+        if mode is StopMode.KEEP_LATEST:
+            self.world.oracle.giving_up()
+        before = self.replica.state
+        try:
+            self.replica.stop(mode, generation)
         except BlkcoloError as error:
             answer(error)
             return
+        self.world.oracle.admitted("secondary", generation)
+        self._say(f"stops: {mode.name}")
+        if mode is StopMode.KEEP_LATEST and before is not self.replica.state:
+            self.world.oracle.kept_latest(self.replica.buffer.disks)
+            self._reading = None
+        self._end_stream()
+        answer(None)
+
+    def _end_stream(self) -> None:
         self._queue.clear()
         self._applying = None
+        if self._stream is not None:
+            self._stream.cut()
         if self.replica.flushing and self._flush is None:
             self._start_flush()
-        answer(self.replica.shown)
 
     def _start_flush(self) -> None:
         self._flush = self.replica.flush_steps()
@@ -213,38 +296,81 @@ class SecondaryNode:
     def _flush_step(self) -> None:
         if self._flush is None:
             return
-        effect = next(self._flush, self)
-        if effect is self:
+        try:
+            effect = next(self._flush, self)
+            if isinstance(effect, Sync):
+                effect.run()
+        except (OSError, BlkcoloError) as error:
+            self._say(f"the flush pauses: {error}")
             self._flush = None
             return
-        self.world.later(
-            "secondary", self._work_time(), _then(effect, self._flush_step)
+        if effect is self:
+            self._say(f"flushed: {self.replica.state.name}")
+            self._flush = None
+            return
+        self.world.later("secondary", self._work_time(), self._flush_step)
+
+    # Who reads and writes the view.
+
+    def vm_writes(self, write: VmWrite) -> None:
+        """A write of the VM after a failover, or of the Secondary VM (COLO)."""
+        replica = self.replica
+        ended = replica.state in _ENDED
+        beside = self.world.scenario.colo and replica.state is ReplicaState.RECEIVING
+        if not ended and not (beside and replica.committed is not None):
+            return
+        if ended:
+            self.world.oracle.vm_writes("secondary", replica.generation)
+        content = self.world.oracle.view_content(write.volume)
+        if content is None:
+            return
+        self._say(f"{write} into the view of {replica.shown}")
+        content.begin(write.offset, write.content)
+        buffer, volume = replica.buffer, write.volume
+        try:
+            if write.data is not None:
+                buffer.write(volume, write.offset, memoryview(write.data))
+            else:
+                buffer.zero(volume, write.offset, write.length, may_trim=write.trim)
+            content.done()
+            if write.flush and self.machine.host:
+                buffer.sync()
+                for other in range(len(self.world.volumes)):
+                    flushed = self.world.oracle.view_content(other)
+                    if flushed is not None:
+                        flushed.flushed()
+        except OSError as error:
+            self._say(f"refuses that: {error}")
+
+    def read_history(self) -> None:
+        """A reader of a kept checkpoint comes, or goes."""
+        kept = [checkpoint.epoch for checkpoint in self.replica.checkpoints]
+        if self._reading is not None:
+            self.replica.close_reader(self._reading)
+            self._reading = None
+        elif kept:
+            self._reading = self.world.rng.choice(kept)
+            self.replica.open_reader(self._reading)
+
+    def check(self) -> None:
+        """I1 to I3, what is being read stays, and I6."""
+        replica = self.replica
+        self.world.oracle.check(replica)
+        if self._reading is not None and replica.state is ReplicaState.RECEIVING:
+            kept = [checkpoint.epoch for checkpoint in replica.checkpoints]
+            if replica.committed is not None:
+                assert self._reading in kept, f"I1: {self._reading} is read, and gone"
+        queued = sum(
+            len(message.payload) for _, message in self._queue if type(message) is Batch
         )
-
-    # The VM, after a failover, or beside the primary's (COLO).
-
-    def vm_writes(self) -> None:
-        """One write into the view."""
-        rng = self.world.rng
-        volume = rng.randrange(len(self.world.volumes))
-        size = self.world.volumes[volume].size
-        offset = rng.randrange(size)
-        data = rng.randbytes(min(rng.choice((1, 100, 4096, 9000)), size - offset))
-        if self.replica.state.name.startswith("FAIL"):
-            self.world.oracle.vm_wrote("secondary", self.replica.generation)
-        self.world.oracle.writing_view(volume, offset, data)
-        self.replica.buffer.write(volume, offset, memoryview(data))
-        if self.machine.host:
-            self.replica.buffer.sync()
-        self.world.oracle.view_written()
+        assert queued <= _QUEUE, f"I6: {queued} bytes are queued"
 
 
-def _then(effect: object, work: Callable[[], None]) -> Callable[[], None]:
-    """Carries an effect out, then goes on."""
-
-    def both() -> None:
-        if isinstance(effect, Sync):
-            effect.run()
-        work()
-
-    return both
+def _told(message: Request) -> str:
+    if isinstance(message, Batch):
+        extents = zip(message.volumes, message.offsets, message.lengths, strict=True)
+        where = ", ".join(f"disk{v} {offset}+{length}" for v, offset, length in extents)
+        return f"epoch {message.epoch}, {where}"
+    return type(message).__name__.lower() + (
+        f" {message.epoch}" if hasattr(message, "epoch") else ""
+    )

@@ -1,62 +1,68 @@
 """The whole system on one thread in virtual time, from a seed.
 
 The real cores of all three services run over a simulated network (`network`) on
-simulated disks (`disks`). Processes die at random moments and in the middle of any
-file operation, and come back; streams are cut, calls and messages lost or late. After
-every step `oracle` checks I1 to I4; when the faults end, the group must become
-protected again, or its failover be complete.
-
-    seed bit 0   power loss (`durability: host`), else only processes die
-    seed bit 1   a Secondary VM writes to the view (COLO)
-    seed bit 2   a failover is ordered
+simulated disks (`disks`), each in a thin stand-in of its process (`primary_node`,
+`secondary_node`, `coordinator_node`; their docstrings say what is real). What goes
+wrong comes from `faults`, what is set up from `scenario`. After every step `oracle`
+checks I1 to I6; when the faults end, the group must become protected again, or its
+failover be complete.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from blkcolo.errors import BlkcoloError
+from blkcolo.errors import BlkcoloError, DataLoss
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.stream import VolumeId
 from blkcolo_coordinator.group_state import GroupState
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_secondary.stop_plan import StopMode
 from tests.sim.coordinator_node import CoordinatorNode
 from tests.sim.disks import Crash, Machine
+from tests.sim.faults import Faults, rot
 from tests.sim.network import Clock, Network, Stream
 from tests.sim.oracle import Oracle
 from tests.sim.primary_node import PrimaryNode, unreachable
+from tests.sim.scenario import Scenario
 from tests.sim.secondary_node import SecondaryNode
+from tests.sim.vm import VmWrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: Sizes that are no multiple of anything.
 SIZES = (5 * BLOCK_SIZE + 512, 3 * BLOCK_SIZE + 1)
-_FAULTS = 8.0
 _SETTLING = 120.0
 _NODES = {
     "primary": PrimaryNode,
     "secondary": SecondaryNode,
     "coordinator": CoordinatorNode,
 }
+_LOGS = {"primary": "vm.intent", "secondary": "journal"}
 
 
 class World:
-    """One run."""
+    """One run.
+
+    Attributes:
+        quiet: the faults have ended.
+        steps: events so far.
+    """
 
     def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
         self.rng = random.Random(seed)  # noqa: S311 - a simulation
+        self.scenario = Scenario.draw(seed, self.rng)
         self.clock = Clock()
         self.network = Network(self.clock, self.rng)
-        self.oracle = Oracle()
+        self.oracle = Oracle(SIZES)
         self.volumes = tuple(
             VolumeId(f"disk{i}", f"uuid{i}", size) for i, size in enumerate(SIZES)
         )
-        host = bool(seed & 1)
-        self._colo, self._fails_over = bool(seed & 2), bool(seed & 4)
+        host = self.scenario.host
         self.primary_machine = Machine("primary", self.rng, host=host)
         self.secondary_machine = Machine("secondary", self.rng, host=host)
         self._coordinator_machine = Machine("coordinator", self.rng, host=False)
@@ -65,22 +71,23 @@ class World:
         self.coordinator_store: dict[str, Any] = {
             "generation": 1,
             "state": GroupState.STARTING,
-            "failover": None,
+            "order": None,
         }
         self._nodes: dict[str, Any] = dict.fromkeys(_NODES)
         self._lives: Counter[str] = Counter()
+        self._paused_until: dict[str, float] = defaultdict(float)
         self._stream: Stream | None = None
-        self._faults_end = self.rng.uniform(1.0, _FAULTS)
         self._trace = trace
-        self.steps = 0
         self._touched: set[str] = set()
+        self.quiet = False
+        self.steps = 0
 
     # Time and processes.
 
-    def note(self, text: str) -> None:
+    def note(self, who: str, text: str) -> None:
         """A line of the trace."""
         if self._trace is not None:
-            self._trace(f"{self.clock.now:9.4f}  {text}")
+            self._trace(f"{self.clock.now:9.4f}  {who:<11}  {text}")
 
     def guard(self, name: str, work: Callable[..., None]) -> Callable[..., None]:
         """The work as this life of the process does it; a later life does not."""
@@ -89,11 +96,15 @@ class World:
         def guarded(*arguments: Any) -> None:
             if self._lives[name] != life:
                 return
+            if self.clock.now < self._paused_until[name]:
+                wait = self._paused_until[name] - self.clock.now
+                self.clock.after(wait, lambda: guarded(*arguments))
+                return
             self._touched.add(name)
             try:
                 work(*arguments)
             except Crash:
-                self.kill(name)
+                self._die(name)
 
         return guarded
 
@@ -101,7 +112,8 @@ class World:
         """The process does the work so many seconds from now, if it lives."""
         self.clock.after(delay, self.guard(name, work))
 
-    def _machine(self, name: str) -> Machine:
+    def machine(self, name: str) -> Machine:
+        """What a process runs on."""
         return {
             "primary": self.primary_machine,
             "secondary": self.secondary_machine,
@@ -112,21 +124,63 @@ class World:
         """The process starts; it may die at once."""
         self._lives[name] += 1
         self._touched.add(name)
-        self.note(f"{name} starts")
+        self.note(name, "starts")
         try:
+            if name in _LOGS and not self.quiet and self.rng.random() < 0.2:
+                self._start_rotten(name)
             self._nodes[name] = _NODES[name](self)
         except Crash:
-            self.kill(name)
+            self._die(name)
+        except OSError as error:
+            self.note(name, f"cannot start: {error}")
+            self._die(name)
+
+    def _start_rotten(self, name: str) -> None:
+        """A damaged middle is refused (secondary) or taken for "all may differ"."""
+        rotten = rot(self.machine(name), _LOGS[name], self.rng)
+        if rotten is None:
+            return
+        self.note(name, f"byte {rotten.position} of {rotten.name} is wrong")
+        if name == "primary":
+            return
+        try:
+            _NODES[name](self)
+        except DataLoss as error:
+            self.note(name, f"refuses to start: {error}")
+            refused = True
+        else:
+            refused = False
+        assert refused, f"a damaged middle of {rotten.name} was accepted"
+        rotten.mend()
 
     def kill(self, name: str) -> None:
-        """The process dies, and comes back some time later."""
-        self.note(f"{name} dies")
+        """The process dies if it lives, and comes back some time later."""
+        if self._nodes[name] is not None:
+            self._die(name)
+
+    def _die(self, name: str) -> None:
+        self.note(name, "loses power" if self.machine(name).host else "dies")
         self._lives[name] += 1
         self._nodes[name] = None
-        self._machine(name).crashed()
+        self._paused_until[name] = 0.0
+        machine = self.machine(name)
+        machine.crashed()
+        if machine.host:
+            self.oracle.lost_power(name)
         if self._stream is not None and name != "coordinator":
             self._stream.cut()
         self.clock.after(self.rng.uniform(0.01, 1.5), lambda: self.start(name))
+
+    def pause(self, name: str, seconds: float) -> None:
+        """The process hangs (SIGSTOP)."""
+        self.note(name, f"hangs for {seconds:.2f} s")
+        self._paused_until[name] = self.clock.now + seconds
+
+    def cut_stream(self) -> None:
+        """The connection breaks."""
+        if self._stream is not None:
+            self.note("network", "the stream is cut")
+            self._stream.cut()
 
     def connect(self) -> Stream:
         """A connection from the primary to the secondary."""
@@ -154,13 +208,14 @@ class World:
             if node is None:
                 answer(unreachable(name))
                 return
-            self._touched.add(name)
-            try:
-                serve(node, answer)
-            except BlkcoloError as error:
-                answer(error)
-            except Crash:
-                self.kill(name)
+
+            def work() -> None:
+                try:
+                    serve(node, answer)
+                except BlkcoloError as error:
+                    answer(error)
+
+            self.guard(name, work)()
 
         self.network.call(at_callee, self.guard("coordinator", done), timeout)
 
@@ -168,18 +223,19 @@ class World:
 
     def run(self) -> None:
         """Faults, then quiet; raises AssertionError with what does not hold."""
+        self.note("scenario", str(self.scenario))
         for name in _NODES:
             self.start(name)
         self.clock.after(0.0, self._vm)
-        self.clock.after(0.5, self._fault)
-        if self._fails_over:
-            self.clock.after(self.rng.uniform(0.5, _FAULTS), self._order_failover)
-        while self.clock.step(self._faults_end):
+        Faults(self).begin()
+        self._plan_orders()
+        while self.clock.step(self.scenario.faults_end):
             self._check()
-        self.network.faulty = False
+        self.network.faulty, self.quiet = False, True
         for name in _NODES:
-            self._machine(name).fuse = None
-        self.note("the faults end")
+            machine = self.machine(name)
+            machine.fuse, machine.failing = None, 0
+        self.note("world", "the faults end")
         end = self.clock.now + _SETTLING
         while not self._well():
             assert self.clock.step(end), "liveness: not protected, not failed over"
@@ -187,55 +243,64 @@ class World:
 
     def _check(self) -> None:
         self.steps += 1
-        if self._nodes["secondary"] is not None and "secondary" in self._touched:
-            self.oracle.check(self._nodes["secondary"].replica)
-        if self._nodes["primary"] is not None and "primary" in self._touched:
-            self._nodes["primary"].check()
+        for name in ("primary", "secondary"):
+            if name in self._touched and self._nodes[name] is not None:
+                self._nodes[name].check()
         self._touched.clear()
 
     def _well(self) -> bool:
         primary, secondary = self._nodes["primary"], self._nodes["secondary"]
         if primary is None or secondary is None:
             return False
-        if self.coordinator_store["state"] is GroupState.FAILED_OVER:
+        state = self.coordinator_store["state"]
+        if state is GroupState.FAILED_OVER:
             fenced = primary.core.state is ForwardState.FENCED
             return fenced and secondary.replica.state is ReplicaState.FAILED_OVER
+        if state is GroupState.STOPPED:
+            return bool(secondary.replica.state is ReplicaState.STOPPED)
         return bool(primary.core.protected)
+
+    # What the VMs and the operator do.
 
     def _vm(self) -> None:
         """The VMs write whenever they may."""
-        if self.clock.now < self._faults_end:
+        if not self.quiet:
             self.clock.after(self.rng.expovariate(60.0), self._vm)
         primary, secondary = self._nodes["primary"], self._nodes["secondary"]
+        write = VmWrite.draw(self.rng, SIZES)
         if primary is not None:
-            self.guard("primary", primary.vm_writes)()
-        if secondary is None or self.rng.random() < 0.5:
+            self.guard("primary", lambda: primary.vm_writes(write))()
+        if secondary is None:
             return
-        failed_over = secondary.replica.state in (
-            ReplicaState.FAILING_OVER,
-            ReplicaState.FAILED_OVER,
-        )
-        replicates = secondary.replica.state is ReplicaState.RECEIVING
-        has_view = secondary.replica.committed is not None
-        if failed_over or (self._colo and replicates and has_view):
-            self.guard("secondary", secondary.vm_writes)()
+        other = VmWrite.draw(self.rng, SIZES)
+        if self.rng.random() < 0.5:
+            self.guard("secondary", lambda: secondary.vm_writes(other))()
+        elif self.rng.random() < 0.1:
+            self.guard("secondary", secondary.read_history)()
 
-    def _fault(self) -> None:
-        if self.clock.now > self._faults_end:
-            return
-        self.clock.after(self.rng.expovariate(1.2), self._fault)
-        kind = self.rng.random()
-        name = self.rng.choice(["primary", "secondary", "secondary", "coordinator"])
-        if kind < 0.3:
-            if self._stream is not None:
-                self.note("the stream is cut")
-                self._stream.cut()
-        elif kind < 0.7:
-            self._machine(name).fuse = self.rng.randint(1, 60)
-        elif self._nodes[name] is not None:
-            self.kill(name)
+    def _plan_orders(self) -> None:
+        rng, end = self.rng, self.scenario.faults_end
+        if self.scenario.stops:
+            mode = rng.choice((StopMode.ROLLBACK, StopMode.KEEP_LATEST))
+            at = rng.uniform(0.3, end)
+            self.clock.after(at, lambda: self._order(lambda c: c.order_stop(mode)))
+            self.clock.after(at + rng.uniform(0.5, 2.0), self._resume)
+        if self.scenario.fails_over:
+            older = rng.random() < 0.4
+            self.clock.after(
+                rng.uniform(0.5, end), lambda: self._order_failover(older=older)
+            )
 
-    def _order_failover(self) -> None:
+    def _order(self, order: Callable[[CoordinatorNode], None]) -> None:
+        self.coordinator_store["order"] = order
+
+    def _order_failover(self, *, older: bool) -> None:
         force = self._nodes["primary"] is None
-        self.note(f"failover ordered, force={force}")
-        self.coordinator_store["failover"] = force
+        self._order(lambda c: c.order_failover(force=force, older=older))
+
+    def _resume(self) -> None:
+        coordinator = self._nodes["coordinator"]
+        if coordinator is not None:
+            coordinator.resume()
+        if self.coordinator_store["state"] is GroupState.STOPPED:
+            self.clock.after(0.5, self._resume)
