@@ -172,7 +172,8 @@ class Replica:
     def _sweep(self) -> None:
         """Removes dropped files: those of an ACTIVE group count at its next start."""
         if self.options.host_durable:
-            self.journal.sync()  # a commit may be under way: it dropped some of them
+            # A commit may be under way, or have failed: it dropped some of them.
+            self.journal.update()
         try:
             self.buffer.sweep()
         except OSError as error:
