@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from blkcolo.v1 import types_pb2
 from tests.nbd_client import NbdClient
-from tests.stack import Stack, running, wait_until
+from tests.stack import NAMES, Stack, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,6 +176,16 @@ def test_metrics_of_all_services_agree_with_their_status(stack: Stack) -> None:
     assert coordinator["blkcolo_coordinator_protected"] == 1
     assert coordinator["blkcolo_coordinator_checkpoint_seconds_count"] > 0
     assert coordinator["blkcolo_build_info"] == 1
+
+
+def test_readme_says_what_every_metric_is(stack: Stack) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    scraped = "".join(stack.scrape(name) for name in NAMES)
+    exposed = set(re.findall(r"^# HELP (blkcolo_\w+)", scraped, re.MULTILINE))
+    exposed = {name for name in exposed if not name.endswith("_created")}
+    named = set(re.findall(r"^\| (`blkcolo_.*?) \|", readme, re.MULTILINE))
+    documented = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+    assert documented == exposed
 
 
 def test_logs_are_json_with_group_epoch_and_generation(stack: Stack) -> None:
