@@ -52,6 +52,7 @@ def run_service(name: str, settings: S, build: Callable[[S], Service]) -> int:
     """Runs a service until SIGINT or SIGTERM; returns the exit code."""
     logs.configure(name, settings.log.level, settings.log.format)
     memory.keep_large_blocks()
+    memory.collect_rarely()
     return uvloop.run(_run(name, build(settings)))
 
 

@@ -105,10 +105,19 @@ class ForwarderCore:
         return self.state in lost and self.failure is not None
 
     @property
+    def congested(self) -> bool:
+        """True while a VM write would have to wait for the secondary."""
+        outbox = self.outbox
+        if outbox is None:
+            return False
+        return outbox.in_flight_bytes >= self.window_bytes or self.buffer_full
+
+    @property
     def buffer_full(self) -> bool:
         """True while the secondary asks to hold VM writes up."""
-        replicating = self.state is ForwardState.REPLICATING
-        return replicating and self.outbox is not None and self.outbox.buffer_full
+        if self.outbox is None or not self.outbox.buffer_full:
+            return False
+        return self.state is ForwardState.REPLICATING
 
     @property
     def epoch(self) -> int:

@@ -123,7 +123,14 @@ class ForwardGroup:
             tuple(self.volumes),
             discard_secondary=discard_secondary,
         )
-        link = Link(self, address, hello, self.settings.link_timeout_seconds)
+        waited_for = self.settings.ack_policy != "async"
+        link = Link(
+            self,
+            address,
+            hello,
+            timeout=self.settings.link_timeout_seconds,
+            gather=0.0 if waited_for else self.settings.gather_seconds,
+        )
         self._link = asyncio.create_task(self._run(link), name=f"link {self.name}")
         deadline = asyncio.get_running_loop().time() + timeout
         while self.core.state is ForwardState.CONNECTING:

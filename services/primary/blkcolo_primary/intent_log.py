@@ -141,7 +141,16 @@ class IntentLog:
         """Bytes of marked regions; None if it is not known."""
         if self.base is None:
             return None
-        return sum(extent.length for extents in self.dirty() for extent in extents)
+        return sum(
+            self._length(bitmap, size)
+            for bitmap, size in zip(self._marked, self._sizes, strict=True)
+        )
+
+    def _length(self, bitmap: BitMap, size: int) -> int:
+        """Bytes of the marked regions; the last one may be cut by the size."""
+        last = (size - 1) >> self._shift
+        cut = ((last + 1) << self._shift) - size if last in bitmap else 0
+        return (len(bitmap) << self._shift) - cut
 
     def dirty(self) -> list[list[Extent]]:
         """The marked extents of each volume, in order; all of it if not known."""

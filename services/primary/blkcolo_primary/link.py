@@ -53,7 +53,12 @@ class Link:
     """One stream to one secondary."""
 
     def __init__(
-        self, owner: LinkOwner, address: Address, hello: Hello, timeout: float
+        self,
+        owner: LinkOwner,
+        address: Address,
+        hello: Hello,
+        timeout: float,
+        gather: float,
     ) -> None:
         """Takes everything that a stream needs; nothing is opened yet.
 
@@ -62,11 +67,13 @@ class Link:
             address: the secondary's gRPC.
             hello: the first message.
             timeout: seconds without progress after which the link counts as lost.
+            gather: seconds that a write may wait for others to share its message.
         """
         self._owner = owner
         self._address = address
         self._hello = hello
         self._timeout = timeout
+        self._gather = gather
         self._progress_at = 0.0
         self._outbox: Outbox | None = None
 
@@ -117,6 +124,8 @@ class Link:
     async def _send(self, call: _Call, outbox: Outbox) -> None:
         """Sends until the call is over; why it is over, `_receive` learns."""
         while not call.done():
+            if not outbox.empty:
+                await self._gather_more(outbox)
             taken = outbox.take()
             if taken is None:
                 await self._owner.work.wait()
@@ -127,6 +136,13 @@ class Link:
                 await call.write(encode_request(*taken))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return
+
+    async def _gather_more(self, outbox: Outbox) -> None:
+        """Lets more writes join the batch, unless something urgent waits."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._gather
+        while not outbox.urgent and (left := until - loop.time()) > 0:
+            await self._owner.work.wait(left)
 
     def _note_progress(self, outbox: Outbox) -> None:
         """Waiting starts with the first message that is not applied yet."""

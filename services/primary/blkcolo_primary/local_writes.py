@@ -49,8 +49,8 @@ class LocalWrites:
         self._lose = lose
         self._host = host
 
-    def congestion(self) -> BlkcoloError | None:
-        """Why a write would have to wait for the secondary, if it would."""
+    def congestion(self) -> BlkcoloError:
+        """Why a write would have to wait for the secondary, while it would."""
         core = self._core
         if core.in_flight_bytes >= core.window_bytes:
             return DataLoss(
@@ -59,14 +59,12 @@ class LocalWrites:
                 " on_congestion is detach; it is resynced when the link is faster;"
                 " to hold the VM up instead choose throttle",
             )
-        if core.buffer_full:
-            return DataLoss(
-                Reason.BUFFER_FULL,
-                f"group {core.group}: the secondary's Disk Buffer is at its limit and"
-                " on_congestion is detach; raise buffer_limit_bytes, checkpoint more"
-                " often, or choose throttle",
-            )
-        return None
+        return DataLoss(
+            Reason.BUFFER_FULL,
+            f"group {core.group}: the secondary's Disk Buffer is at its limit and"
+            " on_congestion is detach; raise buffer_limit_bytes, checkpoint more"
+            " often, or choose throttle",
+        )
 
     def write(self, volume: int, offset: int, data: memoryview) -> int | None:
         """One write; returns the seq that covers it, if a stream does.

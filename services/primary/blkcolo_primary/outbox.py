@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-import google_crc32c
+from google_crc32c import value as crc32c
 
 from blkcolo.stream import Barrier, Batch, RecordKind, extend_digest
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RECORD_BYTES = 32
 #: More records than this never share a batch, whatever their size.
 _MAX_RECORDS = 8192
+_DATA = int(RecordKind.DATA)
 
 
 class _Sent(NamedTuple):
@@ -69,6 +70,7 @@ class Outbox:
         self._open = Batch(epoch)
         self._parts: list[bytes] = []
         self._open_bytes = 0
+        self._told = 0
 
     @property
     def last_seq(self) -> int:
@@ -79,6 +81,21 @@ class Outbox:
     def empty(self) -> bool:
         """True when nothing waits to be sent."""
         return not self._queue and not self._open.kinds
+
+    @property
+    def urgent(self) -> bool:
+        """True when something waits that no other write can join any more."""
+        return bool(self._queue)
+
+    def has_news(self) -> bool:
+        """True once when there is something to send, and once more when it is urgent.
+
+        So whoever sends is not woken by each write that only joins a batch.
+        """
+        stage = 2 if self._queue else 1 if self._open.kinds else 0
+        news = stage > self._told
+        self._told = stage
+        return news
 
     @property
     def drained(self) -> bool:
@@ -92,14 +109,14 @@ class Outbox:
         """
         for start in range(0, len(data), self._batch_bytes):
             part = bytes(data[start : start + self._batch_bytes])
-            if self._open_bytes + len(part) > self._batch_bytes:
+            length = len(part)
+            if self._open_bytes + length > self._batch_bytes:
                 self._close_batch()
             self._parts.append(part)
-            self._open_bytes += len(part)
-            checksum = google_crc32c.value(part)
-            self._add(RecordKind.DATA, volume, offset + start, len(part), checksum)
-            self.in_flight_bytes += len(part)
-            self.unapplied_data_bytes += len(part)
+            self._open_bytes += length
+            self._add(_DATA, volume, offset + start, length, crc32c(part))
+            self.in_flight_bytes += length
+            self.unapplied_data_bytes += length
         return self.last_seq
 
     def zero(self, volume: int, offset: int, length: int, kind: RecordKind) -> int:
@@ -108,7 +125,7 @@ class Outbox:
         return self.last_seq
 
     def _add(
-        self, kind: RecordKind, volume: int, offset: int, length: int, checksum: int
+        self, kind: int, volume: int, offset: int, length: int, checksum: int
     ) -> None:
         batch = self._open
         batch.kinds.append(kind)
@@ -165,6 +182,7 @@ class Outbox:
             self._close_batch()
         if not self._queue:
             return None
+        self._told = 0
         seq, message = self._queue.popleft()
         if isinstance(message, Batch):
             self.sent_bytes += len(message.payload)

@@ -19,6 +19,10 @@ class ForwardSettings(Section):
     """Bytes in flight to the secondary; bounds memory and what a lost link loses."""
     batch_bytes: ByteSize = Field(1 << 20, ge=4096, le=4 << 20)
     """Data in one message; larger is more throughput, smaller less delay."""
+    gather_seconds: float = Field(0.002, ge=0, le=1)
+    """With `async`: how long a write may wait for others to share its message. Longer
+    costs less CPU a write, and a dead primary loses that much more; a checkpoint never
+    waits for it."""
     on_congestion: Literal["throttle", "detach"] = "throttle"
     """When the window is full: let the VM wait, or go on unprotected."""
     on_disconnect: Literal["continue", "freeze"] = "continue"

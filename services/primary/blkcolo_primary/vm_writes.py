@@ -70,11 +70,10 @@ class VmWrites:
         core = self._group.core
         if self._policy.on_disconnect == "freeze" and core.cut_off:
             return True
-        congestion = self._local.congestion()
-        if congestion is None:
+        if not core.congested:
             return False
         if self._policy.on_congestion == "detach":
-            self._group.lose(congestion)
+            self._group.lose(self._local.congestion())
             return False
         return True
 
@@ -93,7 +92,7 @@ class VmWrites:
         try:
             seq = self._local.write(volume, offset, data)
         finally:
-            self._group.work.fire()
+            self._wake_sender()
         return self._answer(volume, seq, fua=fua)
 
     def zero(
@@ -111,8 +110,13 @@ class VmWrites:
         try:
             seq = self._local.zero(volume, offset, length, work, trim=trim)
         finally:
-            self._group.work.fire()
+            self._wake_sender()
         return self._answer(volume, seq, fua=fua)
+
+    def _wake_sender(self) -> None:
+        outbox = self._group.core.outbox
+        if outbox is not None and outbox.has_news():
+            self._group.work.fire()
 
     def _answer(
         self, volume: int, seq: int | None, *, fua: bool

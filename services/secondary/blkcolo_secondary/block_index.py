@@ -8,7 +8,6 @@ dict would take five times as much memory, and a layer may hold millions of bloc
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -113,29 +112,35 @@ class BlockIndex:
 
     def __init__(self) -> None:
         self.saved = BitMap()
-        #: Rows as in a level; sorted when they are looked for.
-        self._recent: list[list[int]] = []
-        self._recent_sorted = True
+        #: Rows not yet in a level, as they came.
+        self._recent: list[NDArray[np.int64]] = []
+        self._recent_rows = 0
+        #: The same rows once they were looked for.
+        self._recent_level: _Level | None = None
         self._levels: list[_Level] = []
 
     def add(self, rows: NDArray[np.int64]) -> None:
         """Adds runs that overlap no other: n rows of first, end, position."""
-        added = rows.tolist()
-        add_range = self.saved.add_range
-        for first, end, _ in added:
-            add_range(first, end)
-        self._recent += added
-        self._recent_sorted = False
-        if len(self._recent) >= _RECENT:
+        singles = rows[:, 1] - rows[:, 0] == 1
+        self.saved |= BitMap(rows[singles, 0].astype(np.uint32))
+        for first, end, _ in rows[~singles].tolist():
+            self.saved.add_range(first, end)
+        self._recent.append(rows)
+        self._recent_rows += len(rows)
+        self._recent_level = None
+        if self._recent_rows >= _RECENT:
             self._spill()
 
     def find(self, blocks: Blocks) -> list[Run]:
         """The saved runs that overlap `blocks`, by their first block."""
         if not self.saved.range_cardinality(blocks.first, blocks.end):
             return []
-        found = list(self._recent_overlapping(blocks))
-        for level in self._levels:
-            found.extend(level.overlapping(blocks))
+        found: list[Run] = []
+        if self._recent and self._recent_level is None:
+            self._recent_level = _Level(self._recent_sorted())
+        for level in (*self._levels, self._recent_level):
+            if level is not None:
+                found.extend(level.overlapping(blocks))
         found.sort()
         return found
 
@@ -144,22 +149,17 @@ class BlockIndex:
         for level in self._levels:
             for start in range(0, len(level), _ROWS):
                 yield from level.runs(start, start + _ROWS)
-        for row in self._recent:
-            yield Run(*row)
+        for rows in self._recent:
+            for first, end, position in rows.tolist():
+                yield Run(first, end, position)
 
-    def _recent_overlapping(self, blocks: Blocks) -> Iterator[Run]:
-        if not self._recent_sorted:
-            self._recent.sort()
-            self._recent_sorted = True
-        start = bisect_right(self._recent, blocks.first, key=lambda row: row[1])
-        stop = bisect_left(self._recent, blocks.end, key=lambda row: row[0])
-        for row in self._recent[start:stop]:
-            yield Run(*row)
+    def _recent_sorted(self) -> NDArray[np.int64]:
+        rows = np.concatenate(self._recent)
+        return rows[np.argsort(rows[:, 0], kind="stable")]
 
     def _spill(self) -> None:
-        rows = np.array(self._recent, dtype=np.int64)
-        rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        self._recent = []
+        rows = self._recent_sorted()
+        self._recent, self._recent_rows, self._recent_level = [], 0, None
         while (
             self._levels
             and len(self._levels[-1]) <= 2 * len(rows)

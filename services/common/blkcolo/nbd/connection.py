@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _log = structlog.get_logger(__name__)
 
 _BUFFER = 256 << 10
+#: A buffer that large requests made grow stays this large, in bytes.
+_LARGE_BUFFER = 2 << 20
+_WRITE, _FUA = int(Command.WRITE), int(CommandFlag.FUA)
 #: Replies gathered in one pass before they are written, in bytes.
 _GATHER = 4 << 20
 #: Requests of one connection that wait for the export.
@@ -219,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
             return False
         request = requests.parse(self._buffer, self._start)
         size = requests.HEADER.size
-        if request.kind == Command.WRITE:
+        if request.kind == _WRITE:
             size += request.length
         if have < size:
             self._make_room(size)
@@ -237,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
             rest = bytes(self._view[self._start : self._end])
             if size > len(self._buffer):
                 self._view.release()
-                self._buffer = bytearray(size)
+                self._buffer = bytearray(max(size, _LARGE_BUFFER))
                 self._view = memoryview(self._buffer)
             self._view[:have] = rest
             self._start, self._end = 0, have
@@ -247,7 +250,7 @@ class Connection(asyncio.BufferedProtocol):
         have = self._end - self._start
         if have == 0:
             self._start = self._end = 0
-            if len(self._buffer) > _BUFFER:
+            if len(self._buffer) > _LARGE_BUFFER:
                 self._buffer = bytearray(_BUFFER)
                 self._view = memoryview(self._buffer)
         elif len(self._buffer) - self._end < requests.HEADER.size:
@@ -266,10 +269,16 @@ class Connection(asyncio.BufferedProtocol):
         if error is not None:
             self._reply_error(session, request, error)
             return True
-        if request.command in WRITES and self._must_wait(session.export, request):
+        if request.kind in WRITES and self._must_wait(session.export, request):
             return False
         try:
-            wait = self._start_request(session, request, payload)
+            if request.kind == _WRITE:
+                fua = bool(request.flags & _FUA)
+                wait = session.export.write(request.offset, payload, fua=fua)
+                if wait is None:
+                    self._put(replies.simple(request.cookie))
+            else:
+                wait = self._start_request(session, request)
         except OSError as os_error:
             self._reply_error(session, request, replies.error_number(os_error))
         except MemoryError:
@@ -293,9 +302,12 @@ class Connection(asyncio.BufferedProtocol):
         self._run()
 
     def _start_request(
-        self, session: Session, request: Request, payload: memoryview
+        self, session: Session, request: Request
     ) -> asyncio.Future[None] | None:
-        """Hands a request to the export; answers it unless a Future is returned."""
+        """Hands a request other than a WRITE to the export.
+
+        Answers it unless a Future is returned.
+        """
         export, flags = session.export, request.flags
         offset, length = request.offset, request.length
         fua = bool(flags & CommandFlag.FUA)
@@ -314,8 +326,6 @@ class Connection(asyncio.BufferedProtocol):
             case Command.DISC:
                 self._finishing = True
                 return None
-            case Command.WRITE:
-                wait = export.write(offset, payload, fua=fua)
             case Command.WRITE_ZEROES:
                 wait = export.zero(
                     offset,
@@ -328,7 +338,7 @@ class Connection(asyncio.BufferedProtocol):
                 wait = export.trim(offset, length, fua=fua)
             case Command.FLUSH:
                 wait = export.flush()
-            case Command.CACHE | None:
+            case Command.CACHE | Command.WRITE | None:
                 pass  # the page cache decides; the range was checked
         if wait is None:
             self._put(replies.simple(request.cookie))

@@ -32,10 +32,17 @@ _ALLOWED_FLAGS = {
     Command.WRITE_ZEROES: _FUA | CommandFlag.NO_HOLE | CommandFlag.FAST_ZERO,
     Command.BLOCK_STATUS: _FUA | CommandFlag.REQ_ONE,
 }
-#: Commands that change the disk.
-WRITES = frozenset({Command.WRITE, Command.TRIM, Command.WRITE_ZEROES})
-_NO_SPACE = frozenset({Command.WRITE, Command.WRITE_ZEROES})
-_LIMITED = frozenset({Command.READ})
+#: Commands that change the disk, as they are on the wire.
+WRITES = frozenset({int(Command.WRITE), int(Command.TRIM), int(Command.WRITE_ZEROES)})
+# Plain numbers: enum arithmetic costs more than all the rest of a request's check.
+_READ, _WRITE = int(Command.READ), int(Command.WRITE)
+_BLOCK_STATUS = int(Command.BLOCK_STATUS)
+_DF = int(CommandFlag.DF)
+_NO_SPACE = frozenset({int(Command.WRITE), int(Command.WRITE_ZEROES)})
+_WITHOUT_EXTENT = frozenset({int(Command.FLUSH), int(Command.DISC)})
+_FORBIDDEN_FLAGS = {
+    int(command): 0xFFFF & ~int(allowed) for command, allowed in _ALLOWED_FLAGS.items()
+}
 _COMMANDS = {command.value: command for command in Command}
 
 
@@ -67,7 +74,7 @@ def parse(header: bytes | bytearray | memoryview, at: int) -> Request:
     magic, flags, kind, cookie, offset, length = HEADER.unpack_from(header, at)
     if magic != REQUEST_MAGIC:
         raise ProtocolViolationError(f"request magic {magic:#x}")
-    if kind == Command.WRITE and length > MAX_PAYLOAD:
+    if kind == _WRITE and length > MAX_PAYLOAD:
         raise ProtocolViolationError(f"a WRITE of {length} bytes")
     return Request(flags, kind, cookie, offset, length)
 
@@ -89,20 +96,20 @@ def refusal(
         structured: structured replies were negotiated.
         block_status: base:allocation was negotiated.
     """
-    command = request.command
-    # int(): the complement of an IntFlag leaves unknown bits out.
-    if command is None or request.flags & ~int(_ALLOWED_FLAGS[command]):
+    flags, kind, _, offset, length = request
+    forbidden = _FORBIDDEN_FLAGS.get(kind)
+    if forbidden is None or flags & forbidden:
         return NbdError.EINVAL
-    if command in (Command.FLUSH, Command.DISC):
+    if kind in _WITHOUT_EXTENT:
         return None
-    if request.flags & CommandFlag.DF and not structured:
+    if flags & _DF and not structured:
         return NbdError.EINVAL
-    if command is Command.BLOCK_STATUS and not block_status:
+    if kind == _BLOCK_STATUS and not block_status:
         return NbdError.EINVAL
-    if command in WRITES and read_only:
+    if read_only and kind in WRITES:
         return NbdError.EPERM
-    if request.offset + request.length > size:
-        return NbdError.ENOSPC if command in _NO_SPACE else NbdError.EINVAL
-    if request.length == 0 or (command in _LIMITED and request.length > MAX_PAYLOAD):
+    if offset + length > size:
+        return NbdError.ENOSPC if kind in _NO_SPACE else NbdError.EINVAL
+    if length == 0 or (kind == _READ and length > MAX_PAYLOAD):
         return NbdError.EINVAL
     return None
