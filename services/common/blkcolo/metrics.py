@@ -5,7 +5,13 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Info, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Info,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from blkcolo.errors import Reason, Refused
 
@@ -24,6 +30,8 @@ class MetricsServer:
         self._address = address
         self._registry = registry
         self._running: tuple[WSGIServer, Thread] | None = None
+        # A series more for each counter, that nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # has no types
         Info("blkcolo_build", "The running version.", registry=registry).info(
             {"version": version("blkcolo")}
         )

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from blkcolo.data_directory import DataDirectory
 from blkcolo.errors import DeadlineMissed
 from blkcolo.grpc_errors import DomainErrors
+from blkcolo.grpc_metrics import CallMetrics
 from blkcolo.grpc_server import GrpcServer
 from blkcolo.metrics import ErrorCounter, MetricsServer
 from blkcolo.nbd.server import NbdServer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from blkcolo.errors import Reason
     from blkcolo_node.settings import NodeSettings
 
+_SERVICES = ("blkcolo.v1.PrimaryService", "blkcolo.v1.SecondaryService")
 #: Seconds given to calls that are under way when the node stops.
 _GRACE = 2.0
 
@@ -58,15 +60,18 @@ class Node:
                 (
                     primary_pb2_grpc.add_PrimaryServiceServicer_to_server,
                     PrimaryServicer(forwarding, self._nbd.uri),
-                    "blkcolo.v1.PrimaryService",
+                    _SERVICES[0],
                 ),
                 (
                     secondary_pb2_grpc.add_SecondaryServiceServicer_to_server,
                     SecondaryServicer(receiving, self._nbd.uri),
-                    "blkcolo.v1.SecondaryService",
+                    _SERVICES[1],
                 ),
             ],
-            [DomainErrors(_ErrorCounters(registry))],
+            [
+                CallMetrics(registry, _SERVICES),
+                DomainErrors(_ErrorCounters(registry)),
+            ],
         )
         self._directory: DataDirectory | None = None
 

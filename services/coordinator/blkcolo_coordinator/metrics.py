@@ -8,17 +8,20 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from blkcolo.v1 import types_pb2
 from blkcolo_coordinator.group_state import GroupState
 from blkcolo_coordinator.policy import Trigger
+from blkcolo_coordinator.service_level import Level, assess, recovery_point_age
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client.core import Metric
 
     from blkcolo.errors import Reason
     from blkcolo_coordinator.checkpoint_run import CheckpointRun
     from blkcolo_coordinator.group_driver import GroupDriver
+    from blkcolo_coordinator.service_level import ServiceLevel
 
 _PREFIX = "blkcolo_coordinator"
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -80,39 +83,86 @@ class CoordinatorMetrics:
 class GroupCollector(Collector):
     """Turns the groups' records into samples."""
 
-    def __init__(self, drivers: Mapping[str, GroupDriver]) -> None:
-        """Takes the groups."""
+    def __init__(
+        self, drivers: Mapping[str, GroupDriver], clock: Callable[[], float]
+    ) -> None:
+        """Takes the groups, and what gives seconds since 1970."""
         self._drivers = drivers
+        self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
         """Yields every family, one sample a group."""
         gauges = {
             name: GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
-            for name, text in (
-                ("protected", "1 while replicating above a committed checkpoint."),
-                ("generation", "The generation in force."),
-                ("paused", "1 while automatic checkpoints are suspended."),
-                ("committed_epoch", "The last committed checkpoint."),
-                ("committed_timestamp_seconds", "When it was committed."),
-            )
+            for name, text in _GAUGES.items()
         }
-        state = GaugeMetricFamily(
+        states = GaugeMetricFamily(
             f"{_PREFIX}_group_state",
             "1 for the state that holds.",
             labels=["group", "state"],
         )
+        levels = GaugeMetricFamily(
+            f"{_PREFIX}_service_level",
+            "1 for how the recovery point compares with its target, and why.",
+            labels=["group", "level", "reason"],
+        )
+        now = self._clock()
         for group, driver in self._drivers.items():
-            record = driver.record
-            protected = record.state is GroupState.PROTECTED
-            gauges["protected"].add_metric([group], float(protected))
-            gauges["generation"].add_metric([group], record.generation)
-            gauges["paused"].add_metric([group], float(record.paused))
-            if record.committed is not None:
-                gauges["committed_epoch"].add_metric([group], record.committed)
-                gauges["committed_timestamp_seconds"].add_metric(
-                    [group], record.committed_at
-                )
+            for name, value in _values(driver, now).items():
+                if value is not None:
+                    gauges[name].add_metric([group], value)
             for each in GroupState:
-                holds = float(record.state is each)
-                state.add_metric([group, each.name.lower()], holds)
-        yield from (*gauges.values(), state)
+                holds = float(driver.record.state is each)
+                states.add_metric([group, each.name.lower()], holds)
+            held = _service_level(driver, now)
+            for level in Level:
+                reason = held.reason if level is held.level else ""
+                levels.add_metric([group, level, reason], float(level is held.level))
+        yield from (*gauges.values(), states, levels)
+
+
+_GAUGES = {
+    "protected": "1 while replicating above a committed checkpoint.",
+    "generation": "The generation in force.",
+    "paused": "1 while automatic checkpoints are suspended.",
+    "committed_epoch": "The last committed checkpoint; no sample before the first.",
+    "committed_timestamp_seconds": "When it was committed.",
+    "rpo_seconds": "Age of the last checkpoint: lost if the primary died now.",
+    "rpo_bytes": "What the VM wrote since; no sample if the primary does not answer.",
+    "rpo_target_seconds": "The age that must not be exceeded; 0: none.",
+}
+
+
+def _values(driver: GroupDriver, now: float) -> dict[str, float | None]:
+    record = driver.record
+    return {
+        "protected": float(record.state is GroupState.PROTECTED),
+        "generation": record.generation,
+        "paused": float(record.paused),
+        "committed_epoch": record.committed,
+        "committed_timestamp_seconds": record.committed_at or None,
+        "rpo_seconds": recovery_point_age(now, record.committed_at),
+        "rpo_bytes": _rpo_bytes(driver),
+        "rpo_target_seconds": record.policy.rpo_target_seconds,
+    }
+
+
+def _rpo_bytes(driver: GroupDriver) -> float | None:
+    """While it streams, exactly; else the regions that the intent log names."""
+    primary = driver.sides.primary
+    if primary is None:
+        return None
+    if primary.state == types_pb2.FORWARD_STATE_REPLICATING:
+        return float(primary.sent_bytes_in_epoch)
+    return float(primary.dirty_bytes)
+
+
+def _service_level(driver: GroupDriver, now: float) -> ServiceLevel:
+    record, failure = driver.record, driver.failure
+    return assess(
+        record.state,
+        recovery_point_age(now, record.committed_at),
+        record.policy.rpo_target_seconds,
+        paused=record.paused,
+        failure=failure.reason if failure is not None else None,
+    )

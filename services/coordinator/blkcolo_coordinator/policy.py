@@ -25,12 +25,16 @@ class Trigger(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """Bytes and seconds; 0 switches a trigger off, but for `min_interval`."""
+    """Bytes and seconds; 0 switches a trigger off, but for `min_interval`.
+
+    `rpo_target_seconds` is no trigger: it is what the metrics measure against.
+    """
 
     sent_bytes: int = 64 << 20
     buffer_high_water_bytes: int = 256 << 20
     min_interval_seconds: float = 0.05
     max_interval_seconds: float = 1.0
+    rpo_target_seconds: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from blkcolo.data_directory import DataDirectory
 from blkcolo.grpc_errors import DomainErrors
+from blkcolo.grpc_metrics import CallMetrics
 from blkcolo.grpc_server import GrpcServer
 from blkcolo.metrics import ErrorCounter, MetricsServer
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
@@ -29,7 +31,7 @@ class CoordinatorService:
         self._settings = settings
         metrics = CoordinatorMetrics()
         self._groups = Groups(settings, metrics)
-        metrics.registry.register(GroupCollector(self._groups.drivers))
+        metrics.registry.register(GroupCollector(self._groups.drivers, time.time))
         self._metrics = MetricsServer(settings.metrics.listen, metrics.registry)
         self._grpc = GrpcServer(
             settings.grpc.listen,
@@ -40,7 +42,10 @@ class CoordinatorService:
                     _SERVICE_NAME,
                 )
             ],
-            [DomainErrors(ErrorCounter("coordinator", metrics.registry))],
+            [
+                CallMetrics(metrics.registry, [_SERVICE_NAME]),
+                DomainErrors(ErrorCounter("coordinator", metrics.registry)),
+            ],
         )
         self._directory: DataDirectory | None = None
 

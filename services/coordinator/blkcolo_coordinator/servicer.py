@@ -191,10 +191,18 @@ def _address(field: str, text: str) -> str:
 
 def _policy(message: pb.CheckpointPolicy) -> Policy:
     low, high = message.min_interval_seconds, message.max_interval_seconds
+    target = message.rpo_target_seconds
+    if target < 0:
+        raise Invalid(
+            Reason.INVALID,
+            f"policy: rpo_target_seconds {target} must be at least 0 (0: none)",
+        )
     if low < 0 or high < 0 or 0 < high < low:
         raise Invalid(
             Reason.INVALID,
             f"policy: min_interval_seconds {low} and max_interval_seconds {high} must"
             " be at least 0, and the second not below the first (or 0: never)",
         )
-    return Policy(message.sent_bytes, message.buffer_high_water_bytes, low, high)
+    return Policy(
+        message.sent_bytes, message.buffer_high_water_bytes, low, high, target
+    )

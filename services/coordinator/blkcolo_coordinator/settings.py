@@ -28,6 +28,9 @@ class PolicySettings(Section):
     """Never sooner after the last one than this."""
     max_interval_seconds: float = Field(1.0, ge=0)
     """Never later after the last one than this; 0: never for this reason."""
+    rpo_target_seconds: float = Field(5.0, ge=0)
+    """The age of the last checkpoint that must not be exceeded, for metrics and
+    alerts; 0: no such promise."""
 
     @model_validator(mode="after")
     def _ordered(self) -> PolicySettings:

@@ -57,4 +57,5 @@ def _policy(policy: Policy) -> pb.CheckpointPolicy:
         buffer_high_water_bytes=policy.buffer_high_water_bytes,
         min_interval_seconds=policy.min_interval_seconds,
         max_interval_seconds=policy.max_interval_seconds,
+        rpo_target_seconds=policy.rpo_target_seconds,
     )

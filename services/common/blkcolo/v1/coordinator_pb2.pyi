@@ -31,6 +31,7 @@ class CheckpointPolicy(_message.Message):
     BUFFER_HIGH_WATER_BYTES_FIELD_NUMBER: _builtins.int
     MIN_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
     MAX_INTERVAL_SECONDS_FIELD_NUMBER: _builtins.int
+    RPO_TARGET_SECONDS_FIELD_NUMBER: _builtins.int
     sent_bytes: _builtins.int
     """Sent bytes since the last checkpoint; 0: never for this reason."""
     buffer_high_water_bytes: _builtins.int
@@ -39,6 +40,8 @@ class CheckpointPolicy(_message.Message):
     """Seconds between two checkpoints at least."""
     max_interval_seconds: _builtins.float
     """Seconds between two checkpoints at most; 0: never for this reason."""
+    rpo_target_seconds: _builtins.float
+    """The age of the last checkpoint that is promised not to be exceeded; 0: none."""
     def __init__(
         self,
         *,
@@ -46,10 +49,11 @@ class CheckpointPolicy(_message.Message):
         buffer_high_water_bytes: _builtins.int = ...,
         min_interval_seconds: _builtins.float = ...,
         max_interval_seconds: _builtins.float = ...,
+        rpo_target_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_high_water_bytes", b"buffer_high_water_bytes", "max_interval_seconds", b"max_interval_seconds", "min_interval_seconds", b"min_interval_seconds", "sent_bytes", b"sent_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buffer_high_water_bytes", b"buffer_high_water_bytes", "max_interval_seconds", b"max_interval_seconds", "min_interval_seconds", b"min_interval_seconds", "rpo_target_seconds", b"rpo_target_seconds", "sent_bytes", b"sent_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
