@@ -178,14 +178,46 @@ def test_metrics_of_all_services_agree_with_their_status(stack: Stack) -> None:
     assert coordinator["blkcolo_build_info"] == 1
 
 
-def test_readme_says_what_every_metric_is(stack: Stack) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    scraped = "".join(stack.scrape(name) for name in NAMES)
-    exposed = set(re.findall(r"^# HELP (blkcolo_\w+)", scraped, re.MULTILINE))
-    exposed = {name for name in exposed if not name.endswith("_created")}
-    named = set(re.findall(r"^\| (`blkcolo_.*?) \|", readme, re.MULTILINE))
-    documented = {name for cell in named for name in re.findall(r"`(\w+)`", cell)}
+def test_docs_have_every_metric_as_it_is_exposed(stack: Stack) -> None:
+    """A row of docs/metrics.md: name, type, unit, labels, meaning."""
+    stack.checkpoint()
+    docs = Path(__file__).parents[2] / "docs" / "metrics.md"
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\w+) \| (\w*) \| ([\w, ]*) \| (.*) \|$",
+        docs.read_text(),
+        re.MULTILINE,
+    )
+    documented = {row[0]: (row[1], row[3], row[4]) for row in rows}
+    exposed = _exposed(stack, documented)
     assert documented == exposed
+    assert [row[0] for row in rows if row[2] not in _units(row[0])] == []
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    named = set(
+        re.findall(r"`(blkcolo_(?:coordinator|primary|secondary)_\w+)`", readme)
+    )
+    assert named <= set(documented)
+
+
+def _exposed(
+    stack: Stack, documented: dict[str, tuple[str, str, str]]
+) -> dict[str, tuple[str, str, str]]:
+    """Type, labels and help; where there is no sample the documented labels hold."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for service in NAMES:
+        for family in text_string_to_metric_families(stack.scrape(service)):
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = sorted({key for s in family.samples for key in s.labels} - {"le"})
+            if not labels and name in found:
+                continue
+            text = ", ".join(labels) or documented.get(name, ("", "", ""))[1]
+            found[name] = (family.type, text, family.documentation)
+    return found
+
+
+def _units(name: str) -> tuple[str, ...]:
+    """The unit that a name ends with."""
+    unit = re.search(r"_(bytes|seconds)(_total)?$", name)
+    return (unit[1],) if unit else ("",)
 
 
 def test_logs_are_json_with_group_epoch_and_generation(stack: Stack) -> None:
