@@ -197,7 +197,7 @@ class ReplicaGroup:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         while True:
-            prepared = self.replica.prepared(epoch, generation)
+            prepared = self.replica.prepared(epoch, generation, barrier_seq)
             if prepared is not None:
                 return prepared
             if not await self.changed.wait(max(0.0, deadline - loop.time())):

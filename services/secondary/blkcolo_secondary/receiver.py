@@ -165,9 +165,14 @@ class Receiver:
                 return sealed
         return None
 
-    def check_preparable(self, epoch: int) -> None:
-        """Raises Refused unless the epoch's writes are only not all applied yet."""
-        if not self.first_epoch <= epoch <= self.epoch:
+    def check_preparable(self, epoch: int, barrier_seq: int = 0) -> None:
+        """Raises Refused unless the epoch's writes are only not all applied yet.
+
+        Several barriers may be under way: a coordinator that was killed behind the
+        primary's prepare leaves one, and its successor asks for the next.
+        """
+        under_way = epoch <= self.epoch or self.applied < barrier_seq
+        if epoch < self.first_epoch or not under_way:
             raise Refused(
                 Reason.EPOCH_GAP,
                 f"group {self.group}: epoch {epoch} cannot be prepared,"

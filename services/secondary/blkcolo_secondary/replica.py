@@ -239,8 +239,15 @@ class Replica:
 
     # Checkpoints.
 
-    def prepared(self, epoch: int, generation: int) -> Prepared | None:
+    def prepared(
+        self, epoch: int, generation: int, barrier_seq: int = 0
+    ) -> Prepared | None:
         """Says that the epoch is prepared, or None while its writes are under way.
+
+        Args:
+            epoch: the epoch.
+            generation: the caller's.
+            barrier_seq: its barrier's place in the stream; 0 if it is not known.
 
         Raises:
             BlkcoloError: it will not be prepared without a change; says which.
@@ -260,7 +267,7 @@ class Replica:
                 " needs it to be RECEIVING; resume replication",
                 epoch=epoch,
             )
-        stream.check_preparable(epoch)
+        stream.check_preparable(epoch, barrier_seq)
         return None
 
     def commit_steps(
