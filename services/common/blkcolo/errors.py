@@ -17,7 +17,12 @@ from __future__ import annotations
 
 import enum
 import errno
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Reason(enum.IntEnum):
@@ -112,7 +117,7 @@ class DataLoss(BlkcoloError):
 
 
 def from_os_error(
-    error: OSError, what: str, volume: str = "", offset: int = 0
+    error: OSError, what: str, volume: str = "", offset: int = 0, then: str = ""
 ) -> BlkcoloError:
     """Translates a disk's OSError; the caller raises it `from error`.
 
@@ -121,6 +126,8 @@ def from_os_error(
         what: what was being done, as in "writing the disk".
         volume: the volume concerned.
         offset: the byte offset concerned.
+        then: what is to be done when the disk is well again; by default that is to
+            resume replication, after a full disk.
     """
     number = error.errno or errno.EIO
     where = f" of {volume} at {offset}" if volume else ""
@@ -128,9 +135,22 @@ def from_os_error(
     if number in (errno.ENOSPC, errno.EDQUOT):
         return Exhausted(
             Reason.DISK_FULL,
-            f"{text}; free space there, then resume replication",
+            f"{text}; free space there, then {then or 'resume replication'}",
             volume,
             offset,
             errno=number,
         )
+    if then:
+        text += f"; mend the disk, then {then}"
     return DataLoss(Reason.DISK_ERROR, text, volume, offset, errno=number)
+
+
+@contextmanager
+def translated(
+    what: str, volume: str = "", offset: int = 0, then: str = ""
+) -> Iterator[None]:
+    """Raises an OSError of its block as `from_os_error` says."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(error, what, volume, offset, then) from error

@@ -126,6 +126,7 @@ class GroupDriver:
             await self._fence_late()
         elif self.record.state is GroupState.STOPPED:
             self._calls.refuse(self._not_replicating())
+            self._watch_flush()
         elif primary is not None and secondary is not None:
             await self._replicate(primary, secondary)
 
@@ -353,6 +354,13 @@ class GroupDriver:
     async def _fence_late(self) -> None:
         """An old primary that comes back is fenced at once."""
         primary = self.sides.primary
+    def _watch_flush(self) -> None:
+        """A flush that paused says why; Failover, called again, lets it go on."""
+        secondary = self.sides.secondary
+        if secondary is not None:
+            paused = secondary.HasField("failure")
+            self.failure = failure_from(secondary.failure) if paused else None
+
         if primary is not None and primary.state != _F.FORWARD_STATE_FENCED:
             await self._primary.fence(self.record.generation)
             self._log.warning("late fence", generation=self.record.generation)

@@ -33,11 +33,12 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from blkcolo.errors import translated
 from blkcolo.extents import BLOCK_SIZE, Blocks, covering
 from blkcolo.stream import Batch, RecordKind
 from blkcolo_secondary import view
 from blkcolo_secondary.buffer_files import BufferFiles
-from blkcolo_secondary.save_and_write import SaveAndWrite, Sync, translated
+from blkcolo_secondary.save_and_write import SaveAndWrite, Sync
 from blkcolo_secondary.view import Source
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blkcolo.errors import translated
 from blkcolo.extents import BLOCK_SIZE, Blocks
 from blkcolo_secondary.block_index import HOLE
 from blkcolo_secondary.disk_buffer import STEP
@@ -17,6 +18,7 @@ from blkcolo_secondary.save_and_write import Sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from blkcolo_secondary.disk_buffer import DiskBuffer
     from blkcolo_secondary.group_journal import GroupJournal
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _SETTLE_BLOCKS = (1 << 20) // BLOCK_SIZE
 #: Small runs are undone together, up to so many bytes a step.
 _STEP_BYTES = 256 << 10
+_GO_ON = "repeat the call that began it: the flush goes on"
 
 
 def steps(
@@ -34,8 +37,7 @@ def steps(
     A Sync is to be carried out before the next step.
 
     Raises:
-        OSError: the disk refused; calling again goes on.
-        BlkcoloError: the journal could not be written, likewise.
+        BlkcoloError: a disk or the journal refused; calling again goes on.
     """
     yield from roll_back(buffer)
     if buffer.host:
@@ -59,7 +61,8 @@ def roll_back(buffer: DiskBuffer) -> Iterator[int]:
     The layers stay: the caller drops them when it has recorded the end.
 
     Raises:
-        OSError: reading a layer or writing the disk failed; calling again repeats.
+        BlkcoloError: reading a layer or writing the disk failed; calling again
+            repeats.
     """
     base, moved = -1 if buffer.base is None else buffer.base, 0
     for epoch in sorted((e for e in buffer.layers if e > base), reverse=True):
@@ -68,15 +71,17 @@ def roll_back(buffer: DiskBuffer) -> Iterator[int]:
             disk = buffer.disks[volume]
             if run.position != HOLE:
                 content = bytearray(extent.length)
-                layer.read_into(run, 0, memoryview(content))
-                disk.write(extent.offset, content)
+                with _located(buffer, volume, extent.offset):
+                    layer.read_into(run, 0, memoryview(content))
+                    disk.write(extent.offset, content)
                 moved += extent.length
                 if moved >= _STEP_BYTES:
                     yield moved
                     moved = 0
                 continue
             for start in range(extent.offset, extent.end, STEP):
-                disk.zero(start, min(STEP, extent.end - start), may_trim=True)
+                with _located(buffer, volume, start):
+                    disk.zero(start, min(STEP, extent.end - start), may_trim=True)
                 yield 0
     yield moved
 
@@ -91,18 +96,29 @@ def settle_overlays(buffer: DiskBuffer) -> Iterator[int | Sync]:
     overlays only shrink.
 
     Raises:
-        OSError: reading an overlay or writing the disk failed; calling again repeats.
+        BlkcoloError: reading an overlay or writing the disk failed; calling again
+            repeats.
     """
     for volume, overlay in enumerate(buffer.overlays):
         disk = buffer.disks[volume]
         while overlay is not None and overlay.blocks:
             first = overlay.blocks.min()
             step = Blocks(first, first + _SETTLE_BLOCKS)
-            overlay.copy_to(disk, buffer.volumes[volume].size, step)
+            with _located(buffer, volume, first * BLOCK_SIZE):
+                overlay.copy_to(disk, buffer.volumes[volume].size, step)
             if buffer.host:
                 yield Sync(disk.sync)
             moved = 0
             for run in list(overlay.present(step)):
-                overlay.forget(run)
+                with _located(buffer, volume, run.first * BLOCK_SIZE):
+                    overlay.forget(run)
                 moved += run.end - run.first
             yield moved * BLOCK_SIZE
+
+
+def _located(
+    buffer: DiskBuffer, volume: int, offset: int
+) -> AbstractContextManager[None]:
+    """Says where a flush paused, and how it goes on."""
+    name = buffer.volumes[volume].name
+    return translated("flushing the Disk Buffer", name, offset, _GO_ON)

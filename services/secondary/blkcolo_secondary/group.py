@@ -338,8 +338,6 @@ class ReplicaGroup:
                 self.flushed_bytes += step
                 self._flush_done_bytes += step
                 await asyncio.sleep(0)
-        except OSError as error:
-            self.replica.failure = from_os_error(error, "flushing the Disk Buffer")
         except BlkcoloError as error:
             self.replica.failure = error
         self.changed.fire()

@@ -406,7 +406,7 @@ class Replica:
         A Sync is to be carried out before the next step.
 
         Raises:
-            OSError: the disk refused; calling again goes on.
+            BlkcoloError: a disk or the journal refused; calling again goes on.
         """
         failover = self.state is ReplicaState.FAILING_OVER
         yield from flush.steps(self.buffer, self.journal, failover=failover)

@@ -7,16 +7,15 @@ before the first of it is written, so writes that share a block need no care.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyroaring import BitMap
 
-from blkcolo.errors import from_os_error
+from blkcolo.errors import from_os_error, translated
 from blkcolo.extents import BLOCK_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from blkcolo.files import BlockFile
     from blkcolo.stream import VolumeId
@@ -51,15 +50,6 @@ class _Zero(NamedTuple):
     offset: int
     length: int
     may_trim: bool
-
-
-@contextmanager
-def translated(what: str, volume: str, offset: int) -> Iterator[None]:
-    """Turns an OSError into the domain's error, with the place."""
-    try:
-        yield
-    except OSError as error:
-        raise from_os_error(error, what, volume, offset) from error
 
 
 class SaveAndWrite:
