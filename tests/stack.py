@@ -68,6 +68,7 @@ class Stack:
         primary_options: str = "",
         secondary_options: str = "",
         policy_options: str = "",
+        coordinator_options: str = "",
     ) -> None:
         self.folder = folder
         self.sizes = sizes
@@ -88,7 +89,8 @@ class Stack:
             )
         self._write(
             "coordinator",
-            f'[[groups]]\nname = "vm1"\nprimary = "{self.address("primary")}"\n'
+            f'{coordinator_options}[[groups]]\nname = "vm1"\n'
+            f'primary = "{self.address("primary")}"\n'
             f'secondary = "{self.address("secondary")}"\n[groups.policy]\n'
             f"min_interval_seconds = 0\nmax_interval_seconds = {max_interval}\n"
             + policy_options,

@@ -62,6 +62,9 @@ class GroupDriver:
         metrics: CoordinatorMetrics,
     ) -> None:
         """Goes on from the record; `start` begins."""
+        if record.state is GroupState.PROTECTED:
+            # It was, in an earlier run: only a checkpoint of this one says that it is.
+            record = replace(record, state=GroupState.STARTING)
         self.record = record
         self.sides = Sides(None, None)
         self.failure: BlkcoloError | None = None
@@ -123,10 +126,10 @@ class GroupDriver:
         if self.record.state is GroupState.FAILING_OVER:
             await self._fail_over(FailoverRun(self.name, force=False))
         elif self.record.state is GroupState.FAILED_OVER:
+            self._watch_flush()
             await self._fence_late()
         elif self.record.state is GroupState.STOPPED:
             self._calls.refuse(self._not_replicating())
-            self._watch_flush()
         elif primary is not None and secondary is not None:
             await self._replicate(primary, secondary)
 
@@ -351,9 +354,6 @@ class GroupDriver:
         await self._ask_both()
         log.warning("failed over", generation=self.record.generation)
 
-    async def _fence_late(self) -> None:
-        """An old primary that comes back is fenced at once."""
-        primary = self.sides.primary
     def _watch_flush(self) -> None:
         """A flush that paused says why; Failover, called again, lets it go on."""
         secondary = self.sides.secondary
@@ -361,6 +361,9 @@ class GroupDriver:
             paused = secondary.HasField("failure")
             self.failure = failure_from(secondary.failure) if paused else None
 
+    async def _fence_late(self) -> None:
+        """An old primary that comes back is fenced at once."""
+        primary = self.sides.primary
         if primary is not None and primary.state != _F.FORWARD_STATE_FENCED:
             await self._primary.fence(self.record.generation)
             self._log.warning("late fence", generation=self.record.generation)
