@@ -82,6 +82,10 @@ def test_failover_leads_to_a_chosen_checkpoint(tmp_path: Path, restart: bool) ->
             vm.write(0, bytes(512))  # refused before anybody was fenced
         answer = stack.failover(epoch=chosen)
         assert answer.committed_epoch == chosen
+        assert stack.failover(epoch=chosen).committed_epoch == chosen
+        with pytest.raises(grpc.RpcError) as refusal:
+            stack.failover(epoch=max(taken))  # that one is gone
+        assert f"it holds {chosen};" in str(refusal.value)
         stack.wait_flushed()
         assert stack.image("secondary").read_bytes() == taken[chosen]
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,21 @@ def test_watch_shows_groups_until_interrupted(stack: Stack) -> None:
     )
 
 
+def test_watch_in_a_pipe_ends_quietly_on_interrupt(stack: Stack) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blkcolo_cli", "status", "--watch"],
+        env={**os.environ, "BLKCOLO_COORDINATOR": stack.address("coordinator")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("vm1 state=protected epoch=")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
 def test_commands_do_and_say_what_they_did(stack: Stack) -> None:
     where = stack.address("coordinator")
     before = stack.group().committed_epoch
@@ -118,7 +134,21 @@ def test_errors_have_the_documented_exit_codes_and_a_next_step() -> None:
         done = blkcolo(*wrong)
         assert done.returncode == 2, (wrong, done)
         assert "Traceback" not in done.stderr
-    assert blkcolo("--help").returncode == 0
+    nowhere = blkcolo("status", "--coordinator", "nowhere")
+    assert nowhere.returncode == 2
+    assert "HOST:PORT" in nowhere.stderr
+    assert blkcolo("--version").stdout == f"{version('blkcolo')}\n"
+    shown = blkcolo("--help")
+    assert shown.returncode == 0
+    assert "╭" not in shown.stdout  # plain in a pipe
+
+
+def test_service_that_is_no_coordinator_is_told_from_one_that_is_gone(
+    stack: Stack,
+) -> None:
+    done = blkcolo("status", coordinator=stack.address("primary"))
+    assert done.returncode == 1
+    assert "another service" in done.stderr
 
 
 def test_unknown_group_fails_with_the_known_ones(stack: Stack) -> None:

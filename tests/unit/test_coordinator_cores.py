@@ -137,6 +137,14 @@ def test_failover_without_checkpoint_raises_no_generation() -> None:
     assert run.error.reason is Reason.NO_CHECKPOINT
 
 
+def test_failover_that_is_repeated_with_another_checkpoint_is_refused() -> None:
+    for epoch, refused in ((None, False), (3, False), (4, True)):
+        run = FailoverRun("vm", force=False, epoch=epoch)
+        run.secondary_answered(3, [], failed_over=True, fenced=True)
+        assert (run.error is not None) == refused
+        assert "it holds 3" in str(run.error or "it holds 3")
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_unanswered_fence_needs_force(force: bool) -> None:
     run = FailoverRun("vm", force=force)

@@ -104,6 +104,12 @@ def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
             Reason.PEER_UNREACHABLE,
             f"{peer} cannot be reached ({message}); check that it runs and the address",
         )
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return Invalid(
+            Reason.INVALID,
+            f"{peer} does not know this call: another service, or another version;"
+            " check the address",
+        )
     return BlkcoloError(
         Reason.INTERNAL, f"{peer} answered {error.code().name}: {message}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -63,10 +64,20 @@ async def connect(address: Address) -> AsyncIterator[Coordinator]:
 
 
 def run(address: Address, work: Callable[[Coordinator], Awaitable[T]]) -> T:
-    """Runs `work` with a connected coordinator."""
+    """Runs `work` with a connected coordinator.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, after the channel was closed.
+    """
 
     async def connected() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is not None:
+            loop.add_signal_handler(signal.SIGINT, task.cancel)
         async with connect(address) as coordinator:
             return await work(coordinator)
 
-    return asyncio.run(connected())
+    try:
+        return asyncio.run(connected())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None

@@ -1,7 +1,7 @@
 """blkcolo: services, operations and the one-machine demo behind one command.
 
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; 3 the
-coordinator cannot be reached; 4 (status) a group is not protected.
+coordinator cannot be reached; 4 (status) a group is not protected; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=ServiceSettings)
 
-EXIT_FAILED, EXIT_UNREACHABLE = 1, 3
+EXIT_FAILED, EXIT_UNREACHABLE, EXIT_INTERRUPTED = 1, 3, 130
 
 _SERVICES = Group("Services", sort_key=2)
 _OPERATIONS = Group("Operations", sort_key=1)
@@ -43,7 +43,8 @@ app = App(
     version=version("blkcolo"),
     help="Continuous-checkpoint block replication for fault-tolerant VMs.\n\n"
     "Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; "
-    "3 the coordinator cannot be reached; 4 (status) a group is not protected.",
+    "3 the coordinator cannot be reached; 4 (status) a group is not protected; 130 "
+    "Ctrl-C.",
     help_format="plaintext",
     help_formatter="default" if sys.stdout.isatty() else "plain",
     error_formatter=_usage,
@@ -114,6 +115,8 @@ def main() -> None:
     """The console script."""
     try:
         code = app(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
     except SettingsError as error:
         _complain(error)
         sys.exit(EXIT_CANNOT_START)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -75,7 +76,8 @@ def status(
 ) -> int:
     """Show whether groups are protected, and why not. Exit code 4 if one is not."""
     if watch:
-        run(coordinator, lambda service: show_live(service, group))
+        with suppress(KeyboardInterrupt):
+            run(coordinator, lambda service: show_live(service, group))
         return 0
     found = run(coordinator, lambda service: _ask(service, group))
     if json:
@@ -174,6 +176,8 @@ def checkpoints(
     if json:
         _print_json(answer)
         return
+    if not answer.checkpoints:
+        _say("none: nothing is committed yet, or the group has failed over")
     for entry in answer.checkpoints:
         at = time.localtime(entry.committed_timestamp_seconds)
         moment = time.strftime("%Y-%m-%d %H:%M:%S", at)

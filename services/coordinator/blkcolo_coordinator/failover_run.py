@@ -29,6 +29,16 @@ class Step(enum.Enum):
     STOP_SECONDARY = "stop_secondary"
 
 
+def not_held(group: str, epoch: int | None, choice: Collection[int]) -> Refused:
+    """The refusal of a checkpoint that failover cannot lead to."""
+    return Refused(
+        Reason.NO_CHECKPOINT,
+        f"group {group}: its secondary does not hold checkpoint {epoch}, it holds"
+        f" {', '.join(map(str, sorted(choice)))}; name one of these",
+        epoch=epoch or 0,
+    )
+
+
 @dataclass
 class FailoverRun:
     """The progress of one failover.
@@ -75,16 +85,10 @@ class FailoverRun:
                     " to fail over to; resume replication and wait for one",
                 )
             )
-        elif self.epoch is not None and not failed_over and self.epoch not in kept:
-            self.fail(
-                Refused(
-                    Reason.NO_CHECKPOINT,
-                    f"group {self.group}: its secondary does not hold checkpoint"
-                    f" {self.epoch}, it holds {', '.join(map(str, sorted(kept)))};"
-                    " name one of these",
-                    epoch=self.epoch,
-                )
-            )
+            return
+        choice = {committed} if failed_over else kept
+        if self.epoch is not None and self.epoch not in choice:
+            self.fail(not_held(self.group, self.epoch, choice))
         elif failed_over:
             self.ordered = True
             self.step = Step.FENCE_PRIMARY if fenced else Step.RAISE_GENERATION

@@ -21,7 +21,7 @@ from blkcolo_coordinator import policy
 from blkcolo_coordinator.backoff import NEEDS_OPERATOR, Backoff
 from blkcolo_coordinator.checkpoint_calls import CheckpointCalls
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
-from blkcolo_coordinator.failover_run import FailoverRun
+from blkcolo_coordinator.failover_run import FailoverRun, not_held
 from blkcolo_coordinator.group_state import Event, GroupState, advance
 from blkcolo_coordinator.peer_steps import PeerSteps
 from blkcolo_coordinator.policy import Observation, Trigger
@@ -321,6 +321,9 @@ class GroupDriver:
             await self._ask_both()
             self._learn_generation()
             if self.record.state is GroupState.FAILED_OVER:
+                there = self.sides.secondary
+                if there is not None and epoch not in (None, there.committed_epoch):
+                    raise not_held(self.name, epoch, {there.committed_epoch})
                 await self._steps.retry_flush(self.record.generation)
                 primary = self.sides.primary
                 return primary is not None and primary.state == _F.FORWARD_STATE_FENCED
