@@ -53,6 +53,7 @@ class Node:
         registry = CollectorRegistry()
         registry.register(ForwardCollector(forwarding))
         registry.register(ReplicaCollector(receiving))
+        registry.register(self._nbd.metrics)
         self._metrics = MetricsServer(settings.metrics.listen, registry)
         self._grpc = GrpcServer(
             settings.grpc.listen,

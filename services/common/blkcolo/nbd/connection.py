@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -28,13 +29,14 @@ if TYPE_CHECKING:
 
     from blkcolo.nbd.export import Export
     from blkcolo.nbd.handshake import Session
+    from blkcolo.nbd.request_metrics import RequestMetrics
 
 _log = structlog.get_logger(__name__)
 
 _BUFFER = 256 << 10
 #: A buffer that large requests made grow stays this large, in bytes.
 _LARGE_BUFFER = 2 << 20
-_WRITE, _FUA = int(Command.WRITE), int(CommandFlag.FUA)
+_WRITE, _DISC, _FUA = int(Command.WRITE), int(Command.DISC), int(CommandFlag.FUA)
 #: Replies gathered in one pass before they are written, in bytes.
 _GATHER = 4 << 20
 #: Requests of one connection that wait for the export.
@@ -49,6 +51,7 @@ class Connection(asyncio.BufferedProtocol):
         exports: Mapping[str, Export],
         connections: set[Connection],
         handshake_timeout: float,
+        metrics: RequestMetrics,
     ) -> None:
         """Starts the handshake.
 
@@ -56,10 +59,13 @@ class Connection(asyncio.BufferedProtocol):
             exports: what is offered.
             connections: the server's list, kept up to date by the connection.
             handshake_timeout: seconds; 0 drops the client at once.
+            metrics: where requests are counted.
         """
         self.closed = asyncio.Event()
         self._connections = connections
         self._timeout = handshake_timeout
+        self._metrics = metrics
+        self._pass_began = 0.0
         self._handshake = Handshake(exports)
         self._session: Session | None = None
         self._buffer = bytearray(_BUFFER)
@@ -194,6 +200,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._in_pass or self._session is None or self._transport.is_closing():
             return
         self._in_pass = True
+        self._pass_began = perf_counter()
         try:
             while not self._held_up and self._next_request(self._session):
                 if self._out_bytes >= _GATHER:
@@ -286,6 +293,9 @@ class Connection(asyncio.BufferedProtocol):
         else:
             if wait is not None:
                 self._reply_later(request, wait)
+            elif request.kind != _DISC:
+                taken = perf_counter() - self._pass_began
+                self._metrics.seconds[request.kind].observe(taken)
         return True
 
     def _must_wait(self, export: Export, request: Request) -> bool:
@@ -347,6 +357,7 @@ class Connection(asyncio.BufferedProtocol):
     # Replies.
 
     def _reply_error(self, session: Session, request: Request, error: int) -> None:
+        self._metrics.refused(request.kind, error)
         structured = request.kind in (Command.READ, Command.BLOCK_STATUS)
         if session.structured and structured:
             self._put(replies.error_chunk(request.cookie, error))
@@ -355,6 +366,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _reply_later(self, request: Request, wait: asyncio.Future[None]) -> None:
         self._waiting += 1
+        began = self._pass_began
 
         def done(finished: asyncio.Future[None]) -> None:
             self._waiting -= 1
@@ -367,6 +379,9 @@ class Connection(asyncio.BufferedProtocol):
                     failure = OSError()
                 error = replies.error_number(failure)
             self._put(replies.simple(request.cookie, error))
+            self._metrics.seconds[request.kind].observe(perf_counter() - began)
+            if error:
+                self._metrics.refused(request.kind, error)
             self._flush_soon()
 
         wait.add_done_callback(done)

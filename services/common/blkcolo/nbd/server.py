@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from blkcolo.errors import Reason, Refused
 from blkcolo.nbd.connection import Connection
+from blkcolo.nbd.request_metrics import RequestMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,7 @@ class NbdServer:
         """
         self.bound: Address | None = None
         self.connections: set[Connection] = set()
+        self.metrics = RequestMetrics()
         self._exports = exports
         self._handshake_timeout = handshake_timeout
         self._max_connections = max_connections
@@ -76,7 +78,7 @@ class NbdServer:
     def _accept(self) -> Connection:
         full = len(self.connections) >= self._max_connections
         timeout = 0.0 if full else self._handshake_timeout
-        return Connection(self._exports, self.connections, timeout)
+        return Connection(self._exports, self.connections, timeout, self.metrics)
 
     def uri(self, export: str) -> str:
         """The NBD URI of an export."""
