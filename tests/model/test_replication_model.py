@@ -32,7 +32,7 @@ from blkcolo.errors import (
     Unavailable,
 )
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.stream import Hello, Mismatch, VolumeId, Welcome
+from blkcolo.stream import Flush, Hello, Mismatch, VolumeId, Welcome
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome, Step
 from blkcolo_coordinator.failover_run import FailoverRun
 from blkcolo_primary.forward_state import ForwardState
@@ -113,6 +113,8 @@ class Replication(RuleBasedStateMachine):
             intent,
             batch_bytes=3 * BLOCK_SIZE,
             window_bytes=64 * BLOCK_SIZE,
+            host=HOST,
+            settle_bytes=2 * BLOCK_SIZE,
         )
 
     # Steps of the system.
@@ -179,6 +181,9 @@ class Replication(RuleBasedStateMachine):
         while self.primary.state is ForwardState.RESYNCING:
             if steps == interrupt_after:
                 return
+            settler = self.primary.settler
+            if settler is not None and settler.needs_sync:
+                settler.disks_synced()
             stepped = self.primary.resync_step()
             delivered = self._deliver_one()
             finished = self.primary.state is not ForwardState.RESYNCING
@@ -257,6 +262,9 @@ class Replication(RuleBasedStateMachine):
             elif isinstance(answer, Sync):
                 answer.run()
             self.check_view()  # I1 within a step, too
+        if isinstance(message, Flush):
+            self.replica.buffer.sync()
+            self.stream.durable = seq
         outbox.acknowledge(self.replica.ack(self.stream))
         return True
 

@@ -18,6 +18,7 @@ from blkcolo.errors import (
     Unavailable,
     from_os_error,
 )
+from blkcolo.extents import BLOCK_SIZE
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blkcolo.stream import Response
+    from blkcolo_primary.settler import Settler
     from tests.sim.network import Stream
     from tests.sim.vm import VmWrite
     from tests.sim.world import World
@@ -54,6 +56,8 @@ class PrimaryNode:
             IntentLog(self.machine.folder, "vm", sizes, 4096),
             batch_bytes=_BATCH,
             window_bytes=_WINDOW,
+            host=self.machine.host,
+            settle_bytes=2 * BLOCK_SIZE,
         )
         self._local = LocalWrites(
             self.core, world.volumes, self.lose, host=self.machine.host
@@ -214,7 +218,15 @@ class PrimaryNode:
     def pump(self) -> None:
         """Goes on with the resync, and sends what is there."""
         core = self.core
-        if core.resync_step() and not self._pumping:
+        settler = core.settler
+        if settler is not None and settler.needs_sync:
+            self.world.later("primary", 0.002, self._sync_settled(settler))
+        try:
+            stepped = core.resync_step()
+        except OSError as error:
+            self.lose(from_os_error(error, "comparing"))
+            return
+        if stepped and not self._pumping:
             self._pumping = True
             self.world.later("primary", 0.001, self._pump_again)
         while core.outbox is not None and self.stream is not None:
@@ -222,6 +234,18 @@ class PrimaryNode:
             if taken is None:
                 break
             self.stream.request(*taken)
+
+    def _sync_settled(self, settler: Settler) -> Callable[[], None]:
+        def work() -> None:
+            try:
+                self._flush()
+            except OSError as error:
+                self.lose(from_os_error(error, "syncing"))
+                return
+            settler.disks_synced()
+            self.pump()
+
+        return work
 
     def _pump_again(self) -> None:
         self._pumping = False

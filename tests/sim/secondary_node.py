@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, from_os_error
-from blkcolo.stream import Batch, Hello, Mismatch, StreamFailure
+from blkcolo.stream import Batch, Flush, Hello, Mismatch, StreamFailure
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
@@ -58,6 +58,7 @@ class SecondaryNode:
         self._applying: Iterator[Any] | None = None
         self._current = 0
         self._done = 1
+        self._message: Request | None = None
         self._stream: Stream | None = None
         self._flush: Iterator[Any] | None = None
         self._reading: int | None = None
@@ -129,12 +130,25 @@ class SecondaryNode:
 
     def _apply_soon(self) -> None:
         if self._applying is None and self._queue and self.replica.stream is not None:
-            self._current, message = self._queue.popleft()
-            self._say(f"applies message {self._current}: {_told(message)}")
+            self._current, self._message = self._queue.popleft()
+            self._say(f"applies message {self._current}: {_told(self._message)}")
             self._applying = self.replica.apply(
-                self.replica.stream, self._current, message
+                self.replica.stream, self._current, self._message
             )
             self.world.later("secondary", self._work_time(), self._step(self._applying))
+
+    def _applied(self, stream: Stream, receiver: Receiver) -> None:
+        """A message is applied; with a flush, made durable."""
+        self._applying, self._done = None, self._current
+        if isinstance(self._message, Flush):
+            try:
+                self.replica.buffer.sync()
+            except OSError as error:
+                self._fail(stream, receiver, from_os_error(error, "syncing"))
+                return
+            receiver.durable = self._current
+        self._ack(stream, receiver)
+        self._apply_soon()
 
     def _step(self, applying: Iterator[Any]) -> Callable[[], None]:
         def step() -> None:
@@ -147,9 +161,7 @@ class SecondaryNode:
                 self._fail(stream, receiver, error)
                 return
             if effect is self:
-                self._applying, self._done = None, self._current
-                self._ack(stream, receiver)
-                self._apply_soon()
+                self._applied(stream, receiver)
                 return
             if isinstance(effect, Mismatch):
                 stream.response(effect)

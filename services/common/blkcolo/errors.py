@@ -62,6 +62,7 @@ class Reason(enum.IntEnum):
     INTERNAL = 31
     BUFFER_FULL = 32
     WRONG_ROLE = 40
+    NO_HEADWAY = 41
 
 
 @dataclass

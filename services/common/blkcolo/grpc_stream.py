@@ -145,13 +145,13 @@ def _encode_answer(message: Response) -> pb.WriteForwardResponse:
                 buffer_full=buffer_full,
             )
             return pb.WriteForwardResponse(ack=ack)
-        case Welcome(generation, committed, epoch, replica_id, rollbacks):
+        case Welcome(generation, committed, epoch, replica_id, incarnation):
             welcome = pb.Welcome(
                 generation=generation,
                 committed_epoch=committed,
                 epoch=epoch,
                 replica_id=replica_id,
-                rollbacks=rollbacks,
+                incarnation=incarnation,
             )
             return pb.WriteForwardResponse(welcome=welcome)
         case Mismatch(extents):
@@ -186,7 +186,7 @@ def decode_response(message: pb.WriteForwardResponse) -> Response:
                 committed,
                 welcome.epoch,
                 welcome.replica_id,
-                welcome.rollbacks,
+                welcome.incarnation,
             )
         case "mismatch":
             return Mismatch(_decode_extents(message.mismatch.extents))

@@ -182,13 +182,14 @@ class PosixFolder:
             os.close(fd)
 
 
-def open_image(path: Path, volume: str, size: int | None) -> PosixFile:
+def open_image(path: Path, volume: str, size: int | None, grown: int = 0) -> PosixFile:
     """Opens a disk image or block device for one service alone.
 
     Args:
         path: the image; created sparse if it is not there and `size` is given.
         volume: the volume's name, for errors.
         size: the size in bytes that it must have; None: whatever it has.
+        grown: the larger size that it was given later; a file is extended to it.
 
     Raises:
         Invalid: it is missing, cannot be opened for writing, or has another size.
@@ -209,6 +210,11 @@ def open_image(path: Path, volume: str, size: int | None) -> PosixFile:
         ) from error
     try:
         _claim(fd, path, volume)
+        if grown > (size or 0):
+            size = grown
+            state = os.fstat(fd)
+            if stat.S_ISREG(state.st_mode) and state.st_size < grown:
+                os.ftruncate(fd, grown)
         _check_size(fd, path, volume, size)
     except BaseException:
         os.close(fd)

@@ -106,14 +106,14 @@ class Welcome:
     """Answers a hello: where the secondary stands, and the epoch to start in.
 
     `replica_id` names this copy of the volumes: one that was made anew has another.
-    `rollbacks` counts how often it was taken back to a checkpoint.
+    While its `incarnation` stays the same, what was applied once is still there.
     """
 
     generation: int
     committed: int | None
     epoch: int
     replica_id: str
-    rollbacks: int = 0
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

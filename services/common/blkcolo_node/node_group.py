@@ -11,6 +11,7 @@ from blkcolo.errors import DataLoss
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
+from blkcolo.volume_growth import VolumeGrowth, load_sizes
 from blkcolo_node import role_file
 from blkcolo_node.volume_export import VolumeExport
 from blkcolo_primary.export import DiskExport
@@ -54,6 +55,7 @@ class NodeGroup:
         self._replica_path = path / options.name
         self._disks: list[PosixFile] = []
         self.volumes: list[VolumeId] = []
+        self._growth = VolumeGrowth(self._folder, self.name, self.volumes, self._disks)
         try:
             self._open_disks()
             self.role = role_file.load(self._folder, self.name, first)
@@ -63,8 +65,10 @@ class NodeGroup:
             raise
 
     def _open_disks(self) -> None:
+        grown = load_sizes(self._folder, self.name)
         for volume in self._options.volumes:
-            disk = open_image(volume.path, volume.name, volume.size)
+            larger = grown.get(volume.name, 0)
+            disk = open_image(volume.path, volume.name, volume.size, larger)
             self._disks.append(disk)
             identity = volume.identity(self.name)
             self.volumes.append(VolumeId(volume.name, identity, disk.size))
@@ -82,7 +86,9 @@ class NodeGroup:
 
     def _open_forward(self) -> ForwardGroup:
         options = self._options.forward
-        return ForwardGroup(self.name, options, self.volumes, self._disks, self._folder)
+        return ForwardGroup(
+            self.name, options, self.volumes, self._disks, self._folder, self._growth
+        )
 
     def _open_replica(self) -> ReplicaGroup:
         options = self._options.replica
@@ -90,6 +96,7 @@ class NodeGroup:
             self._read_replica(),
             secondary_vm=options.secondary_vm,
             queue_bytes=options.queue_bytes,
+            growth=self._growth,
             clock=time.time,
         )
 

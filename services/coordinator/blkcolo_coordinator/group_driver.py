@@ -27,8 +27,9 @@ from blkcolo_coordinator.peer_steps import PeerSteps
 from blkcolo_coordinator.policy import Observation, Trigger
 
 if TYPE_CHECKING:
-    from blkcolo.v1.primary_pb2 import ForwardStatus
+    from blkcolo.v1.primary_pb2 import ForwardStatus, VerifyReport
     from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
+    from blkcolo.v1.types_pb2 import Volume
     from blkcolo_coordinator.grpc_peers import PrimaryPeer, SecondaryPeer
     from blkcolo_coordinator.metrics import CoordinatorMetrics
     from blkcolo_coordinator.policy import Policy
@@ -418,6 +419,23 @@ class GroupDriver:
     async def checkpoints(self) -> list[CheckpointEntry]:
         """Asks the secondary what failover can lead to."""
         return await self._secondary.checkpoints()
+
+    async def verify(self, number: int, timeout: float) -> VerifyReport:
+        """Has the primary compare both disks; see PrimaryService.Verify."""
+        return await self._primary.verify(self.record.generation, number, timeout)
+
+    async def grow(self, volume: str, size: int) -> Volume:
+        """Makes a volume larger, the secondary's first; both must answer.
+
+        Raises:
+            BlkcoloError: refused, or not done on both sides; calling again goes on.
+        """
+        async with self._lock:
+            await self._secondary.grow(volume, size, self.record.generation)
+            grown = await self._primary.grow(volume, size, self.record.generation)
+            self._backoff.reset()
+        self._wake.fire()
+        return grown
 
     async def set_policy(self, new: Policy) -> None:
         """Changes when checkpoints are taken."""

@@ -9,8 +9,9 @@ from blkcolo.v1 import primary_pb2, primary_pb2_grpc, secondary_pb2, secondary_p
 
 if TYPE_CHECKING:
     from blkcolo.addresses import Address
-    from blkcolo.v1.primary_pb2 import ForwardStatus
+    from blkcolo.v1.primary_pb2 import ForwardStatus, VerifyReport
     from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
+    from blkcolo.v1.types_pb2 import Volume
 
 StopMode = secondary_pb2.StopMode
 
@@ -72,6 +73,24 @@ class PrimaryPeer:
         """Refuses VM writes from here on."""
         request = primary_pb2.FenceRequest(group=self._group, generation=generation)
         await call(self._stub.Fence, request, self._timeout, self._peer)
+
+    async def verify(
+        self, generation: int, number: int, timeout: float
+    ) -> VerifyReport:
+        """Starts a verify, or waits for one."""
+        request = primary_pb2.PrimaryServiceVerifyRequest(
+            group=self._group, generation=generation, number=number
+        )
+        answer = await call(self._stub.Verify, request, timeout, self._peer)
+        return answer.report
+
+    async def grow(self, volume: str, size: int, generation: int) -> Volume:
+        """Makes a volume larger; its secondary is before."""
+        request = primary_pb2.PrimaryServiceGrowVolumeRequest(
+            group=self._group, generation=generation, volume=volume, size_bytes=size
+        )
+        answer = await call(self._stub.GrowVolume, request, self._timeout, self._peer)
+        return answer.volume
 
     async def close(self) -> None:
         """Closes the channel."""
@@ -136,6 +155,13 @@ class SecondaryPeer:
             self._stub.ListCheckpoints, request, self._timeout, self._peer
         )
         return list(answer.checkpoints)
+
+    async def grow(self, volume: str, size: int, generation: int) -> None:
+        """Makes a volume larger."""
+        request = secondary_pb2.SecondaryServiceGrowVolumeRequest(
+            group=self._group, generation=generation, volume=volume, size_bytes=size
+        )
+        await call(self._stub.GrowVolume, request, self._timeout, self._peer)
 
     async def close(self) -> None:
         """Closes the channel."""

@@ -140,6 +140,26 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
         driver = self._groups.find(request.group)
         return pb.ListCheckpointsResponse(checkpoints=await driver.checkpoints())
 
+    async def Verify(
+        self, request: pb.VerifyRequest, context: Context
+    ) -> pb.VerifyResponse:
+        """Compares both disks."""
+        remaining = context.time_remaining() or _DEFAULT_DEADLINE
+        driver = self._groups.find(request.group)
+        timeout = max(remaining - 0.2, remaining / 2)
+        report = await driver.verify(request.number, timeout)
+        return pb.VerifyResponse(report=report)
+
+    async def GrowVolume(
+        self,
+        request: pb.GrowVolumeRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.GrowVolumeResponse:
+        """Makes a volume larger on both sides."""
+        driver = self._groups.find(request.group)
+        grown = await driver.grow(request.volume, request.size_bytes)
+        return pb.GrowVolumeResponse(volume=grown)
+
     async def CreateGroup(
         self,
         request: pb.CreateGroupRequest,

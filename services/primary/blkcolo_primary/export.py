@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from blkcolo.nbd.export import AllocationExtent
     from blkcolo.posix_files import PosixFile
+    from blkcolo.stream import VolumeId
     from blkcolo_primary.group import ForwardGroup
 
 
@@ -24,7 +25,10 @@ class DiskExport:
         self._group = group
         self._volume = volume
         self._disk = disk
-        self._id = group.volumes[volume]
+
+    @property
+    def _id(self) -> VolumeId:
+        return self._group.volumes[self._volume]
 
     @property
     def name(self) -> str:
@@ -58,6 +62,7 @@ class DiskExport:
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Reads the local disk."""
+        self._group.vm_writes.served_bytes += len(target)
         self._disk.read_into(offset, target)
 
     def write(

@@ -10,35 +10,43 @@ False; nothing but a verified new stream and a commit in it makes it True again.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
-from blkcolo.extents import Extent
 from blkcolo.stream import RecordKind
 from blkcolo_primary import durable_state
+from blkcolo_primary.comparison import Comparison, Phase
 from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import STREAMING, Event, ForwardState, advance
 from blkcolo_primary.intent_log import Base, IntentLog
 from blkcolo_primary.outbox import Outbox
-from blkcolo_primary.resync_pass import Phase, ResyncPass
 from blkcolo_primary.resync_plan import ResyncPlan, plan
+from blkcolo_primary.settled_regions import Copy
+from blkcolo_primary.settler import Settler
+from blkcolo_primary.verification import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
+    from blkcolo_primary.verification import Finding, VerifyPass
+
+#: The epoch of writes that come before the first stream: older than every other.
+_BEFORE_STREAMS = -1
 
 
 @dataclass
 class Totals:
-    """Byte counts since the service started."""
+    """Byte counts, and resyncs by their plan, since the service started."""
 
     sent: int = 0
     acked: int = 0
     unreplicated: int = 0
     resent: int = 0
+    resyncs: Counter[ResyncPlan] = field(default_factory=Counter)
 
 
 @dataclass
@@ -55,11 +63,15 @@ class ForwarderCore:
         generation: the newest known one.
         state: see `forward_state`.
         outbox: the stream's queue; None without a stream.
-        resync: the running comparison; None before the first stream.
-        plan: what that had to compare.
+        resync: the stream's comparison; None without a stream.
+        settler: keeps what that has done; None without a stream.
+        plan: what was to be compared.
         replica_id: the secondary's copy; empty before the first stream.
         committed: the newest epoch of this stream that is committed.
         failure: why the last stream was lost, or could not start.
+        verification: the verify passes.
+        host: power loss is to be survived.
+        settle_bytes: compared bytes that an interruption costs; None: the default.
     """
 
     group: str
@@ -71,12 +83,16 @@ class ForwarderCore:
     generation: int = field(init=False)
     state: ForwardState = field(init=False)
     outbox: Outbox | None = None
-    resync: ResyncPass | None = None
+    resync: Comparison | None = None
+    settler: Settler | None = None
     plan: ResyncPlan | None = None
     replica_id: str = ""
     committed: int | None = None
     failure: BlkcoloError | None = None
     totals: Totals = field(default_factory=Totals)
+    verification: Verification = field(default_factory=Verification)
+    host: bool = False
+    settle_bytes: int | None = None
     _epoch: int = 0
     _epoch_start_bytes: int = 0
     _last_barrier: tuple[Outbox, int, int] | None = None
@@ -141,6 +157,11 @@ class ForwarderCore:
         return self.acked_bytes + pending
 
     @property
+    def resent_bytes(self) -> int:
+        """Data bytes sent again by resyncs since the service started."""
+        return self.totals.resent + (self.resync.resent_bytes if self.resync else 0)
+
+    @property
     def sent_bytes_in_epoch(self) -> int:
         """Data bytes of the current epoch, those not yet sent included."""
         return self.recorded_bytes - self._epoch_start_bytes
@@ -190,46 +211,112 @@ class ForwarderCore:
         self.committed = None
 
     def welcome(self, welcome: Welcome) -> None:
-        """The stream stands: from here on every write goes into it."""
+        """The stream stands: from here on every write goes into it.
+
+        Raises:
+            Refused: another generation is in force on the secondary.
+            OSError: the intent log could not be written.
+        """
+        self.plan = self._plan(welcome)
+        self.totals.resyncs[self.plan] += 1
         self.state = advance(self.group, self.state, Event.WELCOME)
         self.failure = None
         self.outbox = Outbox(welcome.epoch, self.batch_bytes)
         self._epoch_start_bytes = self.recorded_bytes
         self.replica_id = welcome.replica_id
-        dirty = self.intent.dirty()
-        self.plan = plan(self.intent.base, welcome, marked=any(dirty))
-        wanted = (
-            [[Extent(0, disk.size)] for disk in self.disks]
-            if self.plan is ResyncPlan.FULL
-            else dirty
+        wanted = self.intent.wanted(everything=self.plan is ResyncPlan.FULL)
+        self.resync = Comparison(
+            self.outbox, self.disks, wanted, self.window_bytes // 2
         )
-        self.resync = ResyncPass(
-            self, self.outbox, self.disks, wanted, self.window_bytes
+        self.settler = Settler(
+            self.intent,
+            self.resync,
+            self.outbox,
+            host=self.host,
+            portion=self.settle_bytes,
         )
+
+    def _plan(self, welcome: Welcome) -> ResyncPlan:
+        """Takes in where the secondary stands, and looks the plan up.
+
+        Raises:
+            Refused: another generation is in force there.
+            OSError: the intent log could not be written.
+        """
+        base = self.intent.base
+        if plan(self.generation, base, welcome, marked=True) is ResyncPlan.REFUSE:
+            raise StaleGeneration.of(self.group, self.generation, welcome.generation)
+        copy = Copy(welcome.replica_id, welcome.incarnation)
+        self.intent.welcomed(copy, welcome.committed)
+        marked = any(self.intent.wanted(everything=False))
+        return plan(self.generation, base, welcome, marked=marked)
 
     def resync_step(self) -> bool:
         """Goes on with the resync; False if the secondary must answer first.
 
         Raises:
-            OSError: a disk could not be read.
+            OSError: a disk could not be read, or the intent log not written.
         """
-        if self.state is not ForwardState.RESYNCING or self.resync is None:
+        if self.state is not ForwardState.RESYNCING:
             return False
+        if self.resync is None or self.settler is None:
+            return False
+        self.settler.step()
         stepped = self.resync.step()
         if self.resync.phase is Phase.DONE:
             self.state = advance(self.group, self.state, Event.RESYNCED)
         return stepped
 
-    def mismatch(self, mismatch: Mismatch) -> None:
-        """Sends again what differs; raises OSError."""
-        if self.resync is not None and self.state is ForwardState.RESYNCING:
+    def start_verify(self, *, scrub: bool) -> VerifyPass:
+        """Starts to compare everything, in stream order.
+
+        Raises:
+            Refused: not replicating.
+        """
+        if self.outbox is None or self.state is not ForwardState.REPLICATING:
+            raise self._not_replicating()
+        window = self.window_bytes // 2
+        return self.verification.start(self.outbox, self.disks, window, scrub=scrub)
+
+    def verify_step(self) -> bool:
+        """Goes on with the verify; as `resync_step`."""
+        return self.verification.step(self.epoch)
+
+    def mismatch(self, mismatch: Mismatch) -> list[Finding]:
+        """Sends again what differs; returns what a verify found.
+
+        Raises:
+            OSError: a disk could not be read, or the intent log not written.
+        """
+        running = self.verification.running
+        if self.state is ForwardState.RESYNCING and self.resync is not None:
             self.resync.repair(mismatch)
+        elif running is not None:
+            found = running.found(mismatch)
+            for finding in found:  # until it is applied, the region differs
+                self.intend(finding.volume, *finding.extent)
+            before = running.differing_blocks
+            running.comparison.repair(mismatch)
+            self.verification.differing_blocks += running.differing_blocks - before
+            return found
+        return []
 
     def lose(self, error: BlkcoloError) -> None:
-        """The stream is gone; what it held and was not applied is unreplicated."""
-        if self.state is ForwardState.CONNECTING or self.state in STREAMING:
+        """The stream is gone; what it held and was not applied is unreplicated.
+
+        A primary that is told that it is stale takes no VM write from here on.
+        """
+        if self.state is not ForwardState.CONNECTING and self.state not in STREAMING:
+            return
+        self.failure = error
+        if not isinstance(error, StaleGeneration):
             self._end_stream(advance(self.group, self.state, Event.LOSE))
-            self.failure = error
+            return
+        self._end_stream(advance(self.group, self.state, Event.FENCE))
+        try:
+            self._remember(self.generation, fenced=True)
+        except BlkcoloError as unstored:  # it holds in this process
+            self.failure = unstored
 
     def stop(self, generation: int) -> None:
         """Forwarding ends by request.
@@ -260,8 +347,12 @@ class ForwarderCore:
 
     def _end_stream(self, state: ForwardState) -> None:
         self.state, self.committed = state, None
+        self.verification.end(self.failure or self._not_replicating())
         if self.outbox is None:
             return
+        self.totals.resent = self.resent_bytes
+        self.resync = self.settler = None
+        self.intent.settled.abandon()
         self.totals.unreplicated += self.outbox.unapplied_covered_bytes
         self.totals.sent += self.outbox.sent_bytes
         self.totals.acked += self.outbox.applied_bytes
@@ -277,7 +368,8 @@ class ForwarderCore:
         Raises:
             OSError: the mark could not be written; the write must not happen.
         """
-        return self.intent.mark(self.epoch, volume, offset, length)
+        epoch = self.epoch if self.replica_id else _BEFORE_STREAMS
+        return self.intent.mark(epoch, volume, offset, length)
 
     def wrote(self, volume: int, offset: int, data: memoryview) -> int | None:
         """A local write is done; returns the seq that covers it, if any does."""
@@ -329,7 +421,7 @@ class ForwarderCore:
         self._epoch_start_bytes = self.recorded_bytes
         return seq
 
-    def _not_replicating(self, epoch: int) -> BlkcoloError:
+    def _not_replicating(self, epoch: int = 0) -> BlkcoloError:
         if self.state is ForwardState.LOST and self.failure is not None:
             return Refused(
                 self.failure.reason,
@@ -339,8 +431,8 @@ class ForwarderCore:
         verifying = self.state is ForwardState.RESYNCING
         return Refused(
             Reason.RESYNCING if verifying else Reason.NOT_REPLICATING,
-            f"group {self.group} is {self.state.name}: a checkpoint needs it to be"
-            " REPLICATING; "
+            f"group {self.group} is {self.state.name}: checkpoints and verifies need it"
+            " to be REPLICATING; "
             + ("wait for the comparison" if verifying else "resume replication"),
             epoch=epoch,
         )
@@ -362,6 +454,7 @@ class ForwarderCore:
                 epoch=epoch,
             )
         self.committed = max(epoch, self.committed or 0)
+        self.verification.committed(epoch)
         self.intent.committed(epoch, Base(self.replica_id, epoch))
         return self.committed
 

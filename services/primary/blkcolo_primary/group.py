@@ -16,14 +16,17 @@ from blkcolo.errors import (
     DataLoss,
     DeadlineMissed,
     Reason,
+    Unavailable,
     from_os_error,
 )
 from blkcolo.stream import Hello
 from blkcolo.wakeup import Wakeup
+from blkcolo_primary.comparison_run import ComparisonRun
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.intent_log import IntentLog, region_size_for
 from blkcolo_primary.link import Link
+from blkcolo_primary.verify_runs import VerifyRuns
 from blkcolo_primary.vm_writes import VmWrites
 
 if TYPE_CHECKING:
@@ -32,8 +35,11 @@ if TYPE_CHECKING:
     from blkcolo.addresses import Address
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Ack, Mismatch, VolumeId, Welcome
+    from blkcolo.volume_growth import VolumeGrowth
+    from blkcolo_primary.comparison import Comparison
     from blkcolo_primary.outbox import Outbox
     from blkcolo_primary.settings import ForwardSettings
+    from blkcolo_primary.settler import Settler
 
 _log = structlog.get_logger(__name__)
 
@@ -51,6 +57,7 @@ class ForwardGroup:
         volumes: Sequence[VolumeId],
         disks: Sequence[BlockFile],
         folder: Folder,
+        growth: VolumeGrowth,
     ) -> None:
         """Goes on from what the folder says.
 
@@ -59,11 +66,13 @@ class ForwardGroup:
         """
         self.name = name
         self.settings = settings
+        #: Shared by all that must know when one grows.
         self.volumes = volumes
         self.disks = disks
         self.work = Wakeup()
         self.changed = Wakeup()
         self._folder = folder
+        self._growth = growth
         self.core = ForwarderCore(
             name,
             disks,
@@ -71,8 +80,17 @@ class ForwardGroup:
             self._open_intent_log(),
             settings.batch_bytes,
             settings.window_bytes,
+            host=settings.durability == "host",
         )
-        self.vm_writes = VmWrites(self, disks)
+        self.vm_writes = VmWrites(self.core, settings, volumes, self.work, self.lose)
+        self.verify = VerifyRuns(
+            self.core,
+            lambda: self.vm_writes.served_bytes,
+            work=self.work,
+            changed=self.changed,
+            scrub_limit=settings.scrub_bytes_per_second,
+        )
+        self.resync_run: ComparisonRun | None = None
         self._link: asyncio.Task[None] | None = None
         self._clear: asyncio.Task[None] | None = None
         self._cleared_at = 0.0
@@ -88,11 +106,6 @@ class ForwardGroup:
                 error=str(log.damage),
             )
         return log
-
-    @property
-    def host_durable(self) -> bool:
-        """True where power loss must lose nothing."""
-        return self.settings.durability == "host"
 
     # Replication.
 
@@ -151,6 +164,7 @@ class ForwardGroup:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(link.run())
                 tasks.create_task(self._resync())
+                tasks.create_task(self.verify.run())
         except* BlkcoloError as errors:
             error = _first(errors)
             self.lose(error)
@@ -166,28 +180,28 @@ class ForwardGroup:
         self.core.lose(error)
         if self._link is not None and self._link is not asyncio.current_task():
             self._link.cancel()
+        if self.core.state is ForwardState.FENCED:
+            self.vm_writes.refuse_all(errno.EPERM)
         self.vm_writes.link_lost()
         self.changed.fire()
 
     async def _resync(self) -> None:
-        """Brings the contents together as soon as the stream stands.
-
-        A VM that writes meanwhile gets at least half of the time.
-        """
+        """Brings the contents together as soon as the stream stands."""
         while self.core.state is ForwardState.CONNECTING:
             await self.changed.wait()
-        loop = asyncio.get_running_loop()
-        while self.core.state is ForwardState.RESYNCING:
-            began, writes = loop.time(), self.vm_writes.count
-            if not self._resync_step():
-                await self.changed.wait()
-                continue
-            self.work.fire()
-            await asyncio.sleep(0)
-            if self.vm_writes.count != writes:
-                await asyncio.sleep(loop.time() - began)
-        resync = self.core.resync
-        if self.core.state is ForwardState.REPLICATING and resync is not None:
+        resync, settler = self.core.resync, self.core.settler
+        if resync is None or settler is None:
+            return
+        run = self.resync_run = self._comparison_run(resync)
+        syncing = asyncio.create_task(
+            self._sync_settled(settler), name=f"settle {self.name}"
+        )
+        try:
+            await run.run(lambda: self.core.state is ForwardState.RESYNCING)
+        finally:
+            syncing.cancel()
+            await asyncio.wait([syncing])
+        if self.core.state is ForwardState.REPLICATING:
             self.vm_writes.release_all()
             _log.info(
                 "contents agree",
@@ -199,25 +213,58 @@ class ForwardGroup:
             )
         self.changed.fire()
 
-    def _resync_step(self) -> bool:
-        try:
-            return self.core.resync_step()
-        except OSError as error:
-            raise from_os_error(error, "reading the disk to compare it") from error
+    def _comparison_run(self, comparison: Comparison) -> ComparisonRun:
+        return ComparisonRun(
+            comparison,
+            self.core.resync_step,
+            lambda: self.vm_writes.served_bytes,
+            work=self.work,
+            changed=self.changed,
+        )
+
+    async def _sync_settled(self, settler: Settler) -> None:
+        """Syncs the disks for what is being settled, where that is due."""
+        while True:
+            if settler.needs_sync:
+                self.work.fire()
+                try:
+                    await self.vm_writes.sync_disks()
+                except OSError as error:
+                    failure = from_os_error(error, "syncing the disks")
+                    self.lose(failure)
+                    return
+                settler.disks_synced()
+            await self.changed.wait()
 
     def on_mismatch(self, mismatch: Mismatch) -> None:
         """Extents differ; see `link.LinkOwner`."""
         try:
-            self.core.mismatch(mismatch)
+            findings = self.core.mismatch(mismatch)
         except OSError as error:
             raise from_os_error(error, "reading the disk to send it again") from error
+        for finding in findings:
+            _log.error(
+                "verify: the secondary's disk differs, and is repaired",
+                group=self.name,
+                volume=self.volumes[finding.volume].name,
+                offset=finding.extent.offset,
+                length=finding.extent.length,
+            )
         self.work.fire()
 
     def on_welcome(self, welcome: Welcome) -> Outbox:
         """The secondary took the stream; see `link.LinkOwner`."""
-        self.core.welcome(welcome)
-        if self.core.outbox is None:
+        try:
+            self.core.welcome(welcome)
+        except OSError as error:
+            raise from_os_error(error, "writing the intent log") from error
+        if self.core.outbox is None or self.core.resync is None:
             raise DataLoss(Reason.INTERNAL, f"group {self.name}: no outbox")
+        plan, base = self.core.plan, self.core.intent.base
+        log = _log.bind(group=self.name, plan=plan.name if plan else None)
+        log.info("resync starts", bytes=self.core.resync.total_bytes)
+        if base is None and welcome.committed is not None:
+            log.warning("no intent log of this copy: everything is compared")
         self.changed.fire()
         return self.core.outbox
 
@@ -306,7 +353,7 @@ class ForwardGroup:
         if (self.core.intent_is_stale or due) and not self.core.intent.clearing:
             self._cleared_at = now
             self.core.intent.start_clear()
-            if self.host_durable:
+            if self.core.host:
                 self._clear = asyncio.create_task(
                     self._clear_durably(), name=f"clear {self.name}"
                 )
@@ -329,10 +376,44 @@ class ForwardGroup:
                 error=str(error),
             )
 
+    # Sizes.
+
+    def grow(self, name: str, size: int, generation: int) -> VolumeId:
+        """Makes a volume larger; its secondary is before. Answers the same again.
+
+        The stream goes on. Where the image was extended by somebody else its tail may
+        hold anything: the stream is opened anew, and the tail compared.
+
+        Raises:
+            BlkcoloError: refused, or the disk refused; the old size is in force.
+        """
+        self.core.check_generation(generation, may_be_newer=False)
+        index = self._growth.find(name)
+        before, disk = self.volumes[index], self.disks[index]
+        extended = disk.size != before.size
+        self._growth.grow(index, size)
+        if self.volumes[index] == before:
+            return before
+        try:
+            self.core.intent.grow(index, size)
+            if extended:
+                self.core.intend(index, before.size, size - before.size)
+        except OSError as error:
+            raise from_os_error(error, "writing the intent log", name) from error
+        if extended:
+            self.lose(
+                Unavailable(
+                    Reason.REQUESTED,
+                    f"volume {name} has grown: its tail is compared in a new stream",
+                )
+            )
+        _log.info("volume grown", group=self.name, volume=name, size=size)
+        return self.volumes[index]
+
     def _finish_clear(self) -> None:
         """Clears what commits made superfluous; bits that stay cost time only."""
         try:
-            self.core.finish_clear_intent(durable=self.host_durable)
+            self.core.finish_clear_intent(durable=self.core.host)
         except OSError as error:
             failure = from_os_error(error, "clearing the intent log")
             raise failure from error

@@ -12,8 +12,12 @@ cleared:
     BASE        | 0      | committed    | region size | JSON: replica_id, sizes
     BITMAP      | index  | 0            | 0           | roaring bitmap, portable form
     MARK        | index  | first region | end region  | none
+    COPY, SETTLED: see `settled_regions`
 
 A file that is missing, damaged, or of other sizes says nothing: everything may differ.
+So does one whose BASE names no copy: it is there for what is settled, and a
+MARK in it unsettles.
+
 After DRBD's activity log and bitmap, QEMU's dirty bitmaps.
 """
 
@@ -29,6 +33,8 @@ from blkcolo import records
 from blkcolo.errors import DataLoss
 from blkcolo.extents import Extent
 from blkcolo.records import RecordLog
+from blkcolo_primary import settled_regions
+from blkcolo_primary.settled_regions import Copy, SettledRegions, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +55,8 @@ class IntentKind(enum.IntEnum):
     BASE = 1
     BITMAP = 2
     MARK = 3
+    COPY = settled_regions.COPY
+    SETTLED = settled_regions.SETTLED
 
 
 class Base(NamedTuple):
@@ -91,9 +99,12 @@ class IntentLog:
         self._marked = [BitMap() for _ in sizes]
         self._touched: dict[int, list[BitMap]] = {}
         self._keep: list[BitMap] | None = None
+        #: What an unfinished resync has made equal.
+        self.settled = SettledRegions(self._sizes, self._shift)
         self._unsynced = [BitMap() for _ in sizes]
         self._syncing = [BitMap() for _ in sizes]
         self._log: RecordLog | None = None
+        self._understood = False
         if self._name in folder.names():
             self._load()
 
@@ -108,7 +119,10 @@ class IntentLog:
             self.forget()
             file.close()
             return
-        if self.base is None:
+        if not self._understood:
+            self.base = None
+            self.settled.start_copy(None)
+        if self.base is None and not self.settled:
             file.close()
             self.forget()
             return
@@ -120,14 +134,23 @@ class IntentLog:
         match record.kind:
             case IntentKind.BASE:
                 said = json.loads(log.payload(record))
-                if said["sizes"] == self._sizes and record.b == self.region_size:
+                same = said["sizes"] == self._sizes and record.b == self.region_size
+                self._understood = same
+                if same and said["replica_id"]:
                     self.base = Base(said["replica_id"], record.a)
             case IntentKind.BITMAP:
                 self._marked[record.volume] |= BitMap.deserialize(log.payload(record))
             case IntentKind.MARK:
                 self._marked[record.volume].add_range(record.a, record.b)
+                settled = self.settled.regions[record.volume]
+                settled.remove_range(record.a, record.b)
+            case IntentKind.COPY:
+                replica_id = log.payload(record).decode()
+                self.settled.start_copy(Copy(replica_id, record.a))
+            case IntentKind.SETTLED:
+                self.settled.regions[record.volume].add_range(record.a, record.b)
             case _:
-                self.base = None  # of a newer version: it says nothing to this one
+                self._understood = False  # of a newer version
 
     # What it says.
 
@@ -156,25 +179,34 @@ class IntentLog:
         """The marked extents of each volume, in order; all of it if not known."""
         if self.base is None:
             return [[Extent(0, size)] for size in self._sizes]
+        return self._all_extents(self._marked)
+
+    def _all_extents(self, bitmaps: Sequence[BitMap]) -> list[list[Extent]]:
         return [
             list(self._extents(bitmap, size))
-            for bitmap, size in zip(self._marked, self._sizes, strict=True)
+            for bitmap, size in zip(bitmaps, self._sizes, strict=True)
         ]
 
     def _extents(self, bitmap: BitMap, size: int) -> Iterator[Extent]:
-        first = end = -1
-        for region in bitmap:
-            if region != end:
-                if end > first:
-                    yield self._extent(first, end, size)
-                first = region
-            end = region + 1
-        if end > first:
-            yield self._extent(first, end, size)
+        for first, end in runs(bitmap):
+            start = first << self._shift
+            yield Extent(start, min(end << self._shift, size) - start)
 
-    def _extent(self, first: int, end: int, size: int) -> Extent:
-        start = first << self._shift
-        return Extent(start, min(end << self._shift, size) - start)
+    def grow(self, volume: int, size: int) -> None:
+        """A volume is larger now; its tail is clean.
+
+        Raises:
+            OSError: the file could not be written: everything may differ.
+        """
+        self._sizes[volume] = size
+        if self._log is None:
+            return
+        base, marked, copy = self.base, self._marked, self.settled.copy
+        try:
+            self._rewrite(base or Base("", 0), marked, copy)
+        except OSError:
+            self.forget()
+            raise
 
     # Before each write.
 
@@ -198,11 +230,15 @@ class IntentLog:
         touched[volume].add_range(first, end)
         if self._keep is not None:
             self._keep[volume].add_range(first, end)
-        covered = marked.contains_range(first, end)
-        if covered or self._log is None:
+        unsettles = self.settled.copy is not None and self.settled.unsettles(
+            volume, first, end
+        )
+        covered = self.base is None or marked.contains_range(first, end)
+        if self._log is None or (covered and not unsettles):
             return False
         self._log.append(records.header(IntentKind.MARK, volume, first, end))
         marked.add_range(first, end)
+        self.settled.regions[volume].remove_range(first, end)
         self._unsynced[volume].add_range(first, end)
         return True
 
@@ -238,6 +274,63 @@ class IntentLog:
         """Makes the marks durable, on any thread; raises OSError."""
         if self._log is not None:
             self._log.sync()
+
+    # What a resync has done.
+
+    def welcomed(self, copy: Copy, committed: int | None) -> None:
+        """A stream to this copy stands; what other copies settled is forgotten.
+
+        Raises:
+            OSError: the file could not be written.
+        """
+        same = self.base is not None and self.base.replica_id == copy.replica_id
+        if same and committed is not None:
+            for old in [e for e in self._touched if 0 <= e <= committed]:
+                del self._touched[old]
+        if self.settled.copy == copy:
+            return
+        self.settled.start_copy(copy)
+        if self._log is not None:
+            self._log.append(self.settled.copy_record())
+
+    def wanted(self, *, everything: bool) -> list[list[Extent]]:
+        """What a resync must compare: all, or what is dirty, less what is settled."""
+        regions = self._live()
+        if everything or self.base is None:
+            regions = [BitMap(range(-(-s >> self._shift))) for s in self._sizes]
+        both = zip(regions, self.settled.regions, strict=True)
+        return self._all_extents([wanted - settled for wanted, settled in both])
+
+    def finish_settle(self) -> None:
+        """Settles what `settled.start` named.
+
+        Raises:
+            OSError: the file could not be written; nothing more is settled.
+        """
+        content = self.settled.records_of_settling()
+        try:
+            if self._log is None:
+                self._start_log()
+            if self._log is not None:
+                self._log.append(content)
+        except OSError:
+            self.settled.abandon()
+            raise
+        self.settled.finish()
+
+    def _start_log(self) -> None:
+        """A file that says nothing of what is dirty, to hold what is settled."""
+        file = self._folder.open(self._name)
+        file.truncate(0)
+        log = RecordLog(file, self._name)
+        log.append(self._base_record(Base("", 0)) + self.settled.copy_record())
+        self._log = log
+
+    def _base_record(self, base: Base) -> bytes:
+        said = json.dumps({"replica_id": base.replica_id, "sizes": self._sizes})
+        return _record(
+            IntentKind.BASE, 0, base.committed, self.region_size, said.encode()
+        )
 
     # After each commit.
 
@@ -289,11 +382,20 @@ class IntentLog:
             OSError: the disk refused; the old file holds, and says more than it must.
         """
         keep, self._keep = self._keep or self._live(), None
-        said = json.dumps({"replica_id": base.replica_id, "sizes": self._sizes})
-        content = _record(
-            IntentKind.BASE, 0, base.committed, self.region_size, said.encode()
-        )
-        for volume, bitmap in enumerate(keep):
+        self._rewrite(base, keep, None, durable=durable)
+        self._marked, self.base = keep, base
+
+    def _rewrite(
+        self,
+        base: Base,
+        marked: Sequence[BitMap],
+        copy: Copy | None,
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Replaces the file; nothing is settled in the new one."""
+        content = self._base_record(base)
+        for volume, bitmap in enumerate(marked):
             if bitmap:
                 content += _record(IntentKind.BITMAP, volume, 0, 0, bitmap.serialize())
         spare = self._folder.open(f"{self._name}.new")
@@ -310,7 +412,9 @@ class IntentLog:
         if self._log is not None:
             self._log.close()
         self._log = log
-        self._marked, self.base = keep, base
+        self.settled.start_copy(copy)
+        if copy is not None:
+            log.append(self.settled.copy_record())
 
     def forget(self) -> None:
         """Says nothing any more: everything may differ."""
@@ -320,6 +424,7 @@ class IntentLog:
         self._folder.remove(self._name)
         self.base, self._log = None, None
         self._marked = [BitMap() for _ in self._sizes]
+        self.settled.start_copy(None)
         self._touched = {}
 
     def close(self) -> None:

@@ -12,18 +12,32 @@ from typing import TYPE_CHECKING
 from blkcolo.errors import from_os_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
-    from blkcolo_primary.group import ForwardGroup
+    from blkcolo.errors import BlkcoloError
+    from blkcolo_primary.forwarder_core import ForwarderCore
 
 
 class IntentSync:
     """The durable marks of one group."""
 
-    def __init__(self, group: ForwardGroup, thread: Executor) -> None:
-        """Takes the group and the thread that runs its fdatasync."""
-        self._group = group
+    def __init__(
+        self,
+        core: ForwarderCore,
+        thread: Executor,
+        lose: Callable[[BlkcoloError], None],
+    ) -> None:
+        """Takes the group.
+
+        Args:
+            core: its core.
+            thread: runs its fdatasync.
+            lose: gives the stream up, and says why.
+        """
+        self._core = core
         self._thread = thread
+        self._lose = lose
         self._failed = False
         self._running: asyncio.Future[None] | None = None
         self._next: asyncio.Future[None] | None = None
@@ -35,7 +49,7 @@ class IntentSync:
 
         The write itself then meets the same refusal.
         """
-        core = self._group.core
+        core = self._core
         try:
             core.intend(volume, offset, length)
         except OSError:
@@ -56,7 +70,7 @@ class IntentSync:
 
     def _start(self) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
-        intent = self._group.core.intent
+        intent = self._core.intent
         intent.start_sync()
         running = self._running = loop.create_future()
         work = loop.run_in_executor(self._thread, intent.sync)
@@ -66,7 +80,7 @@ class IntentSync:
             intent.end_sync(durable=error is None)
             self._failed = error is not None
             if isinstance(error, OSError):
-                self._group.lose(from_os_error(error, "syncing the intent log"))
+                self._lose(from_os_error(error, "syncing the intent log"))
             self._running = None
             following, self._next = self._next, None
             if following is not None:

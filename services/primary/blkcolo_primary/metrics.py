@@ -9,9 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from blkcolo_primary.forward_state import ForwardState
+from blkcolo_primary.resync_plan import ResyncPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client.core import Metric
 
@@ -23,13 +24,55 @@ _PREFIX = "blkcolo_primary"
 _COUNTERS = {
     "sent_bytes": ("Bytes of write data sent to the secondary.", "sent_bytes"),
     "acked_bytes": ("Bytes of write data that it has applied.", "acked_bytes"),
-    "resent_bytes": ("Bytes sent again by resyncs.", "totals.resent"),
+    "resent_bytes": ("Bytes sent again by resyncs.", "resent_bytes"),
+    "verify_mismatching_blocks": (
+        "Blocks of 4 KiB in the extents that verifies found to differ.",
+        "verification.differing_blocks",
+    ),
 }
 _GAUGES = {
     "protected": ("1 while every write is forwarded above a checkpoint.", "protected"),
     "epoch": ("The epoch that VM writes belong to.", "epoch"),
     "generation": ("The newest known generation.", "generation"),
     "in_flight_bytes": ("Bytes sent and not applied yet.", "in_flight_bytes"),
+}
+
+
+def _resync_rate(group: ForwardGroup) -> float | None:
+    running = group.core.state is ForwardState.RESYNCING
+    return group.resync_run.rate if running and group.resync_run else None
+
+
+def _resync_eta(group: ForwardGroup) -> float | None:
+    running = group.core.state is ForwardState.RESYNCING
+    return group.resync_run.eta_seconds if running and group.resync_run else None
+
+
+_PROGRESS: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
+    "resync_total_bytes": (
+        "Bytes that this stream's resync compares in all; no sample without one.",
+        lambda group: group.core.resync.total_bytes if group.core.resync else None,
+    ),
+    "resync_done_bytes": (
+        "Bytes of it that are compared.",
+        lambda group: group.core.resync.done_bytes if group.core.resync else None,
+    ),
+    "resync_rate_bytes_per_second": (
+        "Its speed; no sample when none runs.",
+        _resync_rate,
+    ),
+    "resync_eta_seconds": (
+        "Seconds until it is complete at this speed; no sample if unknown.",
+        _resync_eta,
+    ),
+    "last_verified_checkpoint": (
+        "The newest checkpoint behind a complete verify; no sample before one.",
+        lambda group: group.core.verification.checkpoint,
+    ),
+    "last_verified_timestamp_seconds": (
+        "When the last verify was complete; no sample before one.",
+        lambda group: group.verify.completed_at or None,
+    ),
 }
 
 
@@ -54,6 +97,30 @@ class ForwardCollector(Collector):
                 gauge.add_metric([group], float(attrgetter(attribute)(core)))
             yield gauge
         yield from _special(cores)
+        yield from _resyncs(cores)
+        yield from self._progress()
+
+    def _progress(self) -> Iterable[Metric]:
+        """Samples that are there only where there is something to say."""
+        for name, (text, read) in _PROGRESS.items():
+            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
+            for label, group in self._groups.items():
+                value = read(group)
+                if value is not None:
+                    gauge.add_metric([label], float(value))
+            yield gauge
+
+
+def _resyncs(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:
+    resyncs = CounterMetricFamily(
+        f"{_PREFIX}_resyncs",
+        "Streams by what had to be compared in them.",
+        labels=["group", "plan"],
+    )
+    for group, core in cores.items():
+        for plan in ResyncPlan:
+            resyncs.add_metric([group, plan.name.lower()], core.totals.resyncs[plan])
+    yield resyncs
 
 
 def _special(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:

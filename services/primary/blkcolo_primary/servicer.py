@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Invalid, Reason
+from blkcolo.grpc_stream import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import primary_pb2_grpc as rpc
-from blkcolo_primary.status import report, state_message
+from blkcolo_primary.status import report, state_message, verify_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +118,26 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         return pb.PrimaryServiceGetStatusResponse(
             groups=[report(group, self._nbd_uri) for group in asked]
         )
+
+    async def Verify(
+        self, request: pb.PrimaryServiceVerifyRequest, context: Context
+    ) -> pb.PrimaryServiceVerifyResponse:
+        """Compares both disks."""
+        group = self._groups.find(request.group)
+        if request.generation:
+            group.core.check_generation(request.generation, may_be_newer=False)
+        asked = await group.verify.verify(request.number, _time_left(context))
+        return pb.PrimaryServiceVerifyResponse(report=verify_report(group, asked))
+
+    async def GrowVolume(
+        self,
+        request: pb.PrimaryServiceGrowVolumeRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.PrimaryServiceGrowVolumeResponse:
+        """Makes a volume larger."""
+        group = self._groups.find(request.group)
+        grown = group.grow(request.volume, request.size_bytes, request.generation)
+        return pb.PrimaryServiceGrowVolumeResponse(volume=encode_volume(grown))
 
     async def Fence(
         self,

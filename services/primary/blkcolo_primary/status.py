@@ -8,12 +8,13 @@ from blkcolo.grpc_errors import failure_message
 from blkcolo.grpc_stream import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import types_pb2
+from blkcolo_primary.forward_state import ForwardState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo_primary.forward_state import ForwardState
     from blkcolo_primary.group import ForwardGroup
+    from blkcolo_primary.verification import VerifyPass
 
 
 def state_message(state: ForwardState) -> types_pb2.ForwardState.ValueType:
@@ -40,13 +41,45 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         resync_done_bytes=core.resync.done_bytes if core.resync else 0,
         resync_total_bytes=core.resync.total_bytes if core.resync else 0,
         resync_plan=cast("types_pb2.ResyncPlan.ValueType", int(core.plan or 0)),
-        resent_bytes=core.totals.resent,
+        resent_bytes=core.resent_bytes,
         dirty_bytes=core.intent.dirty_bytes,
         throttled=group.vm_writes.throttled,
         volumes=[encode_volume(volume) for volume in group.volumes],
         nbd_uris=[nbd_uri(volume.name) for volume in group.volumes],
         ack_policy=types_pb2.AckPolicy.Value(policy),
+        last_verified_checkpoint=core.verification.checkpoint,
+        last_verified_timestamp_seconds=group.verify.completed_at,
     )
+    run = group.resync_run
+    if run is not None and core.state is ForwardState.RESYNCING:
+        status.resync_bytes_per_second = run.rate
+        if run.eta_seconds is not None:
+            status.resync_eta_seconds = run.eta_seconds
+    if core.verification.current is not None:
+        status.verify.CopyFrom(verify_report(group, core.verification.current))
     if core.failure is not None:
         status.failure.CopyFrom(failure_message(core.failure))
     return status
+
+
+def verify_report(group: ForwardGroup, verified: VerifyPass) -> pb.VerifyReport:
+    """One verify pass."""
+    report = pb.VerifyReport(
+        number=verified.number,
+        scrub=verified.scrub,
+        complete=verified.complete,
+        done_bytes=verified.comparison.done_bytes,
+        total_bytes=verified.comparison.total_bytes,
+        differing_bytes=verified.comparison.differing_bytes,
+        differing=[
+            pb.DifferingExtent(
+                volume=group.volumes[finding.volume].name,
+                offset=finding.extent.offset,
+                length=finding.extent.length,
+            )
+            for finding in verified.findings
+        ],
+    )
+    if verified.failure is not None:
+        report.failure.CopyFrom(failure_message(verified.failure))
+    return report

@@ -20,8 +20,10 @@ from blkcolo_primary.pending_replies import PendingReplies
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from blkcolo.files import BlockFile
-    from blkcolo_primary.group import ForwardGroup
+    from blkcolo.errors import BlkcoloError
+    from blkcolo.stream import VolumeId
+    from blkcolo.wakeup import Wakeup
+    from blkcolo_primary.forwarder_core import ForwarderCore
     from blkcolo_primary.outbox import Outbox
     from blkcolo_primary.settings import ForwardSettings
 
@@ -29,25 +31,36 @@ if TYPE_CHECKING:
 class VmWrites:
     """The write path of one group."""
 
-    def __init__(self, group: ForwardGroup, disks: Sequence[BlockFile]) -> None:
-        """Takes the group whose stream the writes enter, and its disks."""
-        self._group = group
-        self._disks = disks
-        self._slow = ThreadPoolExecutor(1, f"slow-{group.name}")
+    def __init__(
+        self,
+        core: ForwarderCore,
+        policy: ForwardSettings,
+        volumes: Sequence[VolumeId],
+        work: Wakeup,
+        lose: Callable[[BlkcoloError], None],
+    ) -> None:
+        """Takes the group whose stream the writes enter.
+
+        Args:
+            core: its core.
+            policy: its options.
+            volumes: its volumes.
+            work: to be fired when there is something to send.
+            lose: gives the stream up, and says why.
+        """
+        self._core = core
+        self._policy = policy
+        self._work = work
+        self._lose = lose
+        self._slow = ThreadPoolExecutor(1, f"slow-{core.group}")
         self._writes = PendingReplies()
         self._durable = PendingReplies()
         self._gate: asyncio.Future[None] | None = None
-        #: Writes and zeroes since the service started.
-        self.count = 0
-        self.intent_sync = IntentSync(group, self._slow)
+        #: Bytes that the VM read, wrote or zeroed since the service started.
+        self.served_bytes = 0
+        self.intent_sync = IntentSync(core, self._slow, lose)
         self._flushes: set[asyncio.Task[None]] = set()
-        self._local = LocalWrites(
-            group.core, group.volumes, group.lose, host=group.host_durable
-        )
-
-    @property
-    def _policy(self) -> ForwardSettings:
-        return self._group.settings
+        self._local = LocalWrites(core, volumes, lose, host=core.host)
 
     @property
     def throttled(self) -> bool:
@@ -62,18 +75,18 @@ class VmWrites:
             if self._gate is None:
                 self._gate = asyncio.get_running_loop().create_future()
             return self._gate
-        if self._group.host_durable:
+        if self._core.host:
             return self.intent_sync.wait_for(volume, offset, length)
         return None
 
     def _held_up(self) -> bool:
-        core = self._group.core
+        core = self._core
         if self._policy.on_disconnect == "freeze" and core.cut_off:
             return True
         if not core.congested:
             return False
         if self._policy.on_congestion == "detach":
-            self._group.lose(self._local.congestion())
+            self._lose(self._local.congestion())
             return False
         return True
 
@@ -88,7 +101,7 @@ class VmWrites:
         self, volume: int, offset: int, data: memoryview, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """Writes locally and into the stream; raises OSError."""
-        self.count += 1
+        self.served_bytes += len(data)
         try:
             seq = self._local.write(volume, offset, data)
         finally:
@@ -106,7 +119,7 @@ class VmWrites:
         fua: bool,
     ) -> asyncio.Future[None] | None:
         """Zeroes locally by `work` and in the stream; raises OSError."""
-        self.count += 1
+        self.served_bytes += length
         try:
             seq = self._local.zero(volume, offset, length, work, trim=trim)
         finally:
@@ -114,9 +127,9 @@ class VmWrites:
         return self._answer(volume, seq, fua=fua)
 
     def _wake_sender(self) -> None:
-        outbox = self._group.core.outbox
+        outbox = self._core.outbox
         if outbox is not None and outbox.has_news():
-            self._group.work.fire()
+            self._work.fire()
 
     def _answer(
         self, volume: int, seq: int | None, *, fua: bool
@@ -126,22 +139,22 @@ class VmWrites:
             return self.flush(volume)
         waits = seq is not None and self._policy.ack_policy != "async"
         frozen = (
-            self._group.core.state is ForwardState.LOST
+            self._core.state is ForwardState.LOST
             and self._policy.on_disconnect == "freeze"
         )
         return self._writes.wait_for(seq or 0) if waits or frozen else None
 
     def flush(self, volume: int) -> asyncio.Future[None]:
         """Makes the local disk durable; with `applied`, the secondary's too."""
-        disk = self._disks[volume]
+        disk = self._core.disks[volume]
         loop = asyncio.get_running_loop()
         local = loop.run_in_executor(self._slow, disk.sync)
-        outbox = self._group.core.outbox
+        outbox = self._core.outbox
         if self._policy.ack_policy != "applied" or outbox is None:
             return local
         remote = self._durable.wait_for(outbox.control(Flush()))
-        self._group.work.fire()
-        both = loop.create_task(_both(local, remote), name=f"flush {self._group.name}")
+        self._work.fire()
+        both = loop.create_task(_both(local, remote), name=f"flush {self._core.group}")
         self._flushes.add(both)
         both.add_done_callback(self._flushes.discard)
         return both
@@ -150,7 +163,7 @@ class VmWrites:
         """Makes all local disks durable, off the loop."""
 
         def work() -> None:
-            for disk in self._disks:
+            for disk in self._core.disks:
                 disk.sync()
 
         return asyncio.get_running_loop().run_in_executor(self._slow, work)

@@ -78,7 +78,8 @@ class BufferFiles:
         """
         self._folder = folder
         self._host = host
-        self._sizes = [volume.size for volume in volumes]
+        #: The volumes' sizes in bytes; shared with the layers.
+        self.sizes = [volume.size for volume in volumes]
         self._discarded = Discarded(folder, host)
         self.overlay_serial: int | None = None
 
@@ -103,7 +104,7 @@ class BufferFiles:
         """Opens a layer's file; an empty one if there is none."""
         name = f"{_UNDO}{epoch}"
         log = RecordLog(self._folder.open(name), name, host=self._host)
-        return UndoLayer(log, self._sizes)
+        return UndoLayer(log, self.sizes)
 
     def discard_layer(self, epoch: int, layer: UndoLayer) -> None:
         """Puts a layer's file on the list of what is discarded."""
@@ -117,7 +118,7 @@ class BufferFiles:
         self.overlay_serial = serial
         names = {n for n in self._folder.names() if n.startswith(_OVERLAY)}
         overlays: list[Overlay | None] = []
-        for index in range(len(self._sizes)):
+        for index in range(len(self.sizes)):
             data, marks = self._overlay_names(index)
             overlay = None
             if marks in names and not stale:

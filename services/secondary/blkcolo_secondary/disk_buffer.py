@@ -75,7 +75,7 @@ class DiskBuffer:
         """Reads back what an earlier run left.
 
         Args:
-            volumes: the group's volumes.
+            volumes: the group's volumes; shared with whoever makes one grow.
             disks: their disks, in the same order.
             folder: where layers and overlays live.
             base: the epoch that the view shows; None where nothing is protected.
@@ -148,6 +148,10 @@ class DiskBuffer:
     def newest_epoch(self) -> int | None:
         """The newest epoch that has a layer."""
         return max(self.layers, default=None)
+
+    def has_grown(self, index: int) -> None:
+        """A volume is larger now; its new tail reads as zeros in every checkpoint."""
+        self._files.sizes[index] = self.volumes[index].size
 
     # The stream's side.
 

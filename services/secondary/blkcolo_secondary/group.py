@@ -29,7 +29,8 @@ from blkcolo_secondary.slow_work import SlowWork
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from blkcolo.stream import Hello, Request, Response
+    from blkcolo.stream import Hello, Request, Response, VolumeId
+    from blkcolo.volume_growth import VolumeGrowth
     from blkcolo_secondary.buffer_files import Discarded
     from blkcolo_secondary.receiver import Receiver
     from blkcolo_secondary.replica import Replica
@@ -48,6 +49,7 @@ class ReplicaGroup:
         *,
         secondary_vm: bool,
         queue_bytes: int,
+        growth: VolumeGrowth,
         clock: Callable[[], float],
     ) -> None:
         """Takes the core.
@@ -56,6 +58,7 @@ class ReplicaGroup:
             replica: the core.
             secondary_vm: True where a Secondary VM writes to the view (COLO).
             queue_bytes: bound of what is received and not yet applied.
+            growth: makes the volumes larger.
             clock: seconds since 1970.
         """
         self.replica = replica
@@ -66,6 +69,7 @@ class ReplicaGroup:
         self.flush_total_bytes = 0
         self._flush_done_bytes = 0
         self._queue_bytes = queue_bytes
+        self._growth = growth
         self._clock = clock
         self._slow = SlowWork(replica.group)
         self._inbox: Inbox | None = None
@@ -283,6 +287,18 @@ class ReplicaGroup:
         """Waits until no removal is under way."""
         while self._removals:
             await asyncio.wait(self._removals)
+
+    def grow(self, name: str, size: int, generation: int) -> VolumeId:
+        """Makes a volume larger; before the primary does. Answers the same again.
+
+        Raises:
+            BlkcoloError: refused, or the disk refused; the old size is in force.
+        """
+        self.replica.check_growth(generation)
+        index = self._growth.find(name)
+        self._growth.grow(index, size)
+        self.replica.buffer.has_grown(index)
+        return self.replica.volumes[index]
 
     # The end.
 

@@ -64,7 +64,9 @@ class DurableState:
         history: the checkpoints that are kept, oldest first; the last one is the
             committed one.
         epoch: the newest epoch that a stream started or a stop ended.
-        replica_id: names this copy, from its first checkpoint on.
+        replica_id: names this copy, from its first stream on.
+        incarnation: raised by each stop; while it stays the same, what was applied
+            once is still on the disk.
         is_replica: the disk holds what this group's primary wrote, and may be
             overwritten by it.
     """
@@ -77,6 +79,7 @@ class DurableState:
     history: tuple[Checkpoint, ...] = ()
     epoch: int = 0
     replica_id: str = ""
+    incarnation: int = 0
     is_replica: bool = False
 
     @property

@@ -37,7 +37,8 @@ def check_hello(group: str, volumes: Sequence[VolumeId], hello: Hello) -> None:
                 Reason.VOLUME_MISMATCH,
                 f"group {group}: volume {theirs.name} is {theirs} on the"
                 f" primary and {own or 'absent'} on the secondary;"
-                " give both sides the same name, uuid and size",
+                " give both sides the same name, uuid and size; where a growth was cut"
+                " short, repeat blkcolo grow",
                 theirs.name,
             )
     if mine or [v.name for v in hello.volumes] != [v.name for v in volumes]:

@@ -139,6 +139,16 @@ class Replica:
                 " newer one",
             )
 
+    def check_growth(self, generation: int) -> None:
+        """Raises Refused where a volume cannot grow now."""
+        self._check_generation(generation, may_be_newer=False)
+        if self.flushing or self.state is ReplicaState.FAILED_OVER:
+            raise Refused(
+                Reason.WRONG_STATE,
+                f"group {self.group} is {self.state.name}: a volume grows while it"
+                " replicates, or is stopped",
+            )
+
     # The stream.
 
     def hello(self, hello: Hello) -> Welcome:
@@ -154,6 +164,7 @@ class Replica:
         is_replica, replica_id = self._may_overwrite(hello), durable.replica_id
         if self.committed is None:
             self.buffer.forget_base()
+        if not replica_id or not durable.is_replica:
             replica_id = self._new_id()
         self._sweep()
         epoch = self._next_epoch()
@@ -167,7 +178,9 @@ class Replica:
         self.buffer.direct = False
         self.state, self.failure = state, None
         self.stream = Receiver(self.group, hello.generation, self.volumes, epoch)
-        return Welcome(hello.generation, self.committed, epoch, replica_id)
+        return Welcome(
+            hello.generation, self.committed, epoch, replica_id, durable.incarnation
+        )
 
     def _sweep(self) -> None:
         """Removes dropped files: those of an ACTIVE group count at its next start."""
@@ -386,6 +399,7 @@ class Replica:
             has_base=plan.base is not None,
             base=plan.base,
             history=durable.history if plan.base is not None else (),
+            incarnation=durable.incarnation + 1,
             is_replica=durable.is_replica and not failover,
         )
         self.state, self.stream, self.failure = plan.state, None, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import DataLoss, Invalid, Reason
-from blkcolo.grpc_stream import decode_request, encode_response
+from blkcolo.grpc_stream import decode_request, encode_response, encode_volume
 from blkcolo.stream import Hello
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import secondary_pb2_grpc as rpc
@@ -122,6 +122,16 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         return pb.SecondaryServiceGetStatusResponse(
             groups=[report(group, self._nbd_uri) for group in asked]
         )
+
+    async def GrowVolume(
+        self,
+        request: pb.SecondaryServiceGrowVolumeRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.SecondaryServiceGrowVolumeResponse:
+        """Makes a volume larger."""
+        group = self._groups.find(request.group)
+        grown = group.grow(request.volume, request.size_bytes, request.generation)
+        return pb.SecondaryServiceGrowVolumeResponse(volume=encode_volume(grown))
 
     async def ListCheckpoints(
         self,

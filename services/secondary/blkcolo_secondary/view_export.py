@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from blkcolo.nbd.export import AllocationExtent
+    from blkcolo.stream import VolumeId
     from blkcolo_secondary.group import ReplicaGroup
 
 
@@ -26,7 +27,10 @@ class ViewExport:
         self._group = group
         self._buffer = group.replica.buffer
         self._volume = volume
-        self._id = group.replica.volumes[volume]
+
+    @property
+    def _id(self) -> VolumeId:
+        return self._group.replica.volumes[self._volume]
 
     @property
     def name(self) -> str:

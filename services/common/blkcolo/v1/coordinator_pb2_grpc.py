@@ -95,6 +95,16 @@ class CoordinatorServiceStub:
                 request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.DeleteGroupRequest.SerializeToString,
                 response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.DeleteGroupResponse.FromString,
                 _registered_method=True)
+        self.Verify = channel.unary_unary(
+                '/blkcolo.v1.CoordinatorService/Verify',
+                request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.VerifyRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.VerifyResponse.FromString,
+                _registered_method=True)
+        self.GrowVolume = channel.unary_unary(
+                '/blkcolo.v1.CoordinatorService/GrowVolume',
+                request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeResponse.FromString,
+                _registered_method=True)
 
 
 class CoordinatorServiceServicer:
@@ -185,6 +195,21 @@ class CoordinatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Verify(self, request, context):
+        """Compares both disks while the VM writes on, and repairs what differs. Answers when
+        the pass has ended, or shortly before the deadline; call again with its number.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrowVolume(self, request, context):
+        """Grows a volume on both sides while the VM writes on. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CoordinatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +272,16 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
                     servicer.DeleteGroup,
                     request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.DeleteGroupRequest.FromString,
                     response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.DeleteGroupResponse.SerializeToString,
+            ),
+            'Verify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Verify,
+                    request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.VerifyRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.VerifyResponse.SerializeToString,
+            ),
+            'GrowVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrowVolume,
+                    request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +609,60 @@ class CoordinatorService:
             '/blkcolo.v1.CoordinatorService/DeleteGroup',
             blkcolo_dot_v1_dot_coordinator__pb2.DeleteGroupRequest.SerializeToString,
             blkcolo_dot_v1_dot_coordinator__pb2.DeleteGroupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Verify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.CoordinatorService/Verify',
+            blkcolo_dot_v1_dot_coordinator__pb2.VerifyRequest.SerializeToString,
+            blkcolo_dot_v1_dot_coordinator__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrowVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.CoordinatorService/GrowVolume',
+            blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeRequest.SerializeToString,
+            blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

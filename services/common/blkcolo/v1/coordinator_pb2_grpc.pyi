@@ -57,6 +57,12 @@ class CoordinatorServiceStub:
     """Changes a group's checkpoint policy."""
     DeleteGroup: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.DeleteGroupRequest, _coordinator_pb2.DeleteGroupResponse]
     """Forgets a group that is stopped, failed over, or never had a checkpoint."""
+    Verify: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.VerifyRequest, _coordinator_pb2.VerifyResponse]
+    """Compares both disks while the VM writes on, and repairs what differs. Answers when
+    the pass has ended, or shortly before the deadline; call again with its number.
+    """
+    GrowVolume: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GrowVolumeRequest, _coordinator_pb2.GrowVolumeResponse]
+    """Grows a volume on both sides while the VM writes on. Idempotent."""
 
 @_typing.type_check_only
 class CoordinatorServiceAsyncStub(CoordinatorServiceStub):
@@ -87,6 +93,12 @@ class CoordinatorServiceAsyncStub(CoordinatorServiceStub):
     """Changes a group's checkpoint policy."""
     DeleteGroup: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.DeleteGroupRequest, _coordinator_pb2.DeleteGroupResponse]  # type: ignore[assignment]
     """Forgets a group that is stopped, failed over, or never had a checkpoint."""
+    Verify: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.VerifyRequest, _coordinator_pb2.VerifyResponse]  # type: ignore[assignment]
+    """Compares both disks while the VM writes on, and repairs what differs. Answers when
+    the pass has ended, or shortly before the deadline; call again with its number.
+    """
+    GrowVolume: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GrowVolumeRequest, _coordinator_pb2.GrowVolumeResponse]  # type: ignore[assignment]
+    """Grows a volume on both sides while the VM writes on. Idempotent."""
 
 class CoordinatorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Drives prepare, do-checkpoint and stop-replication of all groups."""
@@ -186,5 +198,23 @@ class CoordinatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.DeleteGroupResponse, _abc.Awaitable[_coordinator_pb2.DeleteGroupResponse]]:
         """Forgets a group that is stopped, failed over, or never had a checkpoint."""
+
+    @_abc_1.abstractmethod
+    def Verify(
+        self,
+        request: _coordinator_pb2.VerifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.VerifyResponse, _abc.Awaitable[_coordinator_pb2.VerifyResponse]]:
+        """Compares both disks while the VM writes on, and repairs what differs. Answers when
+        the pass has ended, or shortly before the deadline; call again with its number.
+        """
+
+    @_abc_1.abstractmethod
+    def GrowVolume(
+        self,
+        request: _coordinator_pb2.GrowVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.GrowVolumeResponse, _abc.Awaitable[_coordinator_pb2.GrowVolumeResponse]]:
+        """Grows a volume on both sides while the VM writes on. Idempotent."""
 
 def add_CoordinatorServiceServicer_to_server(servicer: CoordinatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -352,6 +352,11 @@ class ForwardStatus(_message.Message):
     RESENT_BYTES_FIELD_NUMBER: _builtins.int
     DIRTY_BYTES_FIELD_NUMBER: _builtins.int
     THROTTLED_FIELD_NUMBER: _builtins.int
+    RESYNC_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    RESYNC_ETA_SECONDS_FIELD_NUMBER: _builtins.int
+    VERIFY_FIELD_NUMBER: _builtins.int
+    LAST_VERIFIED_CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LAST_VERIFIED_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     state: _types_pb2.ForwardState.ValueType
@@ -388,6 +393,14 @@ class ForwardStatus(_message.Message):
     """Bytes of regions written since the last commit; absent where that is not known."""
     throttled: _builtins.bool
     """True while VM writes wait for the secondary (full window or Disk Buffer)."""
+    resync_bytes_per_second: _builtins.float
+    """Bytes a second that the resync compares; 0 until that is known."""
+    resync_eta_seconds: _builtins.float
+    """Seconds until the resync is complete at this rate; absent where that is not known."""
+    last_verified_checkpoint: _builtins.int
+    """The newest checkpoint that followed a complete verify; absent before the first."""
+    last_verified_timestamp_seconds: _builtins.float
+    """When the last verify was complete, seconds since 1970; 0 before the first."""
     @_builtins.property
     def failure(self) -> _types_pb2.Failure:
         """The last failure; absent if there is none."""
@@ -399,6 +412,10 @@ class ForwardStatus(_message.Message):
     @_builtins.property
     def nbd_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The NBD URIs, one a volume."""
+
+    @_builtins.property
+    def verify(self) -> Global___VerifyReport:
+        """The verify pass that runs, or the last one; absent before the first."""
 
     def __init__(
         self,
@@ -424,19 +441,32 @@ class ForwardStatus(_message.Message):
         resent_bytes: _builtins.int = ...,
         dirty_bytes: _builtins.int | None = ...,
         throttled: _builtins.bool = ...,
+        resync_bytes_per_second: _builtins.float = ...,
+        resync_eta_seconds: _builtins.float | None = ...,
+        verify: Global___VerifyReport | None = ...,
+        last_verified_checkpoint: _builtins.int | None = ...,
+        last_verified_timestamp_seconds: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure", "last_verified_checkpoint", b"last_verified_checkpoint", "resync_eta_seconds", b"resync_eta_seconds", "verify", b"verify"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "nbd_uris", b"nbd_uris", "protected", b"protected", "resent_bytes", b"resent_bytes", "resync_done_bytes", b"resync_done_bytes", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
     _WhichOneofReturnType__dirty_bytes: _TypeAlias = _typing.Literal["dirty_bytes"]  # noqa: Y015
     _WhichOneofArgType__dirty_bytes: _TypeAlias = _typing.Literal["_dirty_bytes", b"_dirty_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__last_verified_checkpoint: _TypeAlias = _typing.Literal["last_verified_checkpoint"]  # noqa: Y015
+    _WhichOneofArgType__last_verified_checkpoint: _TypeAlias = _typing.Literal["_last_verified_checkpoint", b"_last_verified_checkpoint"]  # noqa: Y015
+    _WhichOneofReturnType__resync_eta_seconds: _TypeAlias = _typing.Literal["resync_eta_seconds"]  # noqa: Y015
+    _WhichOneofArgType__resync_eta_seconds: _TypeAlias = _typing.Literal["_resync_eta_seconds", b"_resync_eta_seconds"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__committed_epoch) -> _WhichOneofReturnType__committed_epoch | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dirty_bytes) -> _WhichOneofReturnType__dirty_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_verified_checkpoint) -> _WhichOneofReturnType__last_verified_checkpoint | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resync_eta_seconds) -> _WhichOneofReturnType__resync_eta_seconds | None: ...
 
 Global___ForwardStatus: _TypeAlias = ForwardStatus  # noqa: Y015
 
@@ -511,3 +541,199 @@ class FenceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FenceResponse: _TypeAlias = FenceResponse  # noqa: Y015
+
+@_typing.final
+class DifferingExtent(_message.Message):
+    """An extent whose content was another one on the secondary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    volume: _builtins.str
+    """The volume's name."""
+    offset: _builtins.int
+    """Byte offset."""
+    length: _builtins.int
+    """Length in bytes."""
+    def __init__(
+        self,
+        *,
+        volume: _builtins.str = ...,
+        offset: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "offset", b"offset", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DifferingExtent: _TypeAlias = DifferingExtent  # noqa: Y015
+
+@_typing.final
+class VerifyReport(_message.Message):
+    """One verify pass."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    SCRUB_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    DONE_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    DIFFERING_FIELD_NUMBER: _builtins.int
+    DIFFERING_BYTES_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number; passes are counted since the service started, from 1."""
+    scrub: _builtins.bool
+    """True for a pass of the continuous scrub."""
+    complete: _builtins.bool
+    """True when everything was compared, and repaired where it differed."""
+    done_bytes: _builtins.int
+    """Bytes compared."""
+    total_bytes: _builtins.int
+    """Bytes to be compared in all."""
+    differing_bytes: _builtins.int
+    """Bytes of all extents that differed."""
+    @_builtins.property
+    def differing(self) -> _containers.RepeatedCompositeFieldContainer[Global___DifferingExtent]:
+        """What differed; the first thousand."""
+
+    @_builtins.property
+    def failure(self) -> _types_pb2.Failure:
+        """Why it ended early; absent while it runs and when it is complete."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        scrub: _builtins.bool = ...,
+        complete: _builtins.bool = ...,
+        done_bytes: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        differing: _abc.Iterable[Global___DifferingExtent] | None = ...,
+        differing_bytes: _builtins.int = ...,
+        failure: _types_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "differing", b"differing", "differing_bytes", b"differing_bytes", "done_bytes", b"done_bytes", "failure", b"failure", "number", b"number", "scrub", b"scrub", "total_bytes", b"total_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyReport: _TypeAlias = VerifyReport  # noqa: Y015
+
+@_typing.final
+class PrimaryServiceVerifyRequest(_message.Message):
+    """Asks for a verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    generation: _builtins.int
+    """The caller's generation; 0 asks without one."""
+    number: _builtins.int
+    """The pass to wait for; 0 starts a new one."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "number", b"number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrimaryServiceVerifyRequest: _TypeAlias = PrimaryServiceVerifyRequest  # noqa: Y015
+
+@_typing.final
+class PrimaryServiceVerifyResponse(_message.Message):
+    """How far the verify is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___VerifyReport:
+        """The pass."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___VerifyReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrimaryServiceVerifyResponse: _TypeAlias = PrimaryServiceVerifyResponse  # noqa: Y015
+
+@_typing.final
+class PrimaryServiceGrowVolumeRequest(_message.Message):
+    """Asks for a larger volume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    generation: _builtins.int
+    """The caller's generation."""
+    volume: _builtins.str
+    """The volume's name."""
+    size_bytes: _builtins.int
+    """The new size; never smaller than the present one."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        volume: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "size_bytes", b"size_bytes", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrimaryServiceGrowVolumeRequest: _TypeAlias = PrimaryServiceGrowVolumeRequest  # noqa: Y015
+
+@_typing.final
+class PrimaryServiceGrowVolumeResponse(_message.Message):
+    """The volume has the size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volume(self) -> _types_pb2.Volume:
+        """The volume."""
+
+    def __init__(
+        self,
+        *,
+        volume: _types_pb2.Volume | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrimaryServiceGrowVolumeResponse: _TypeAlias = PrimaryServiceGrowVolumeResponse  # noqa: Y015

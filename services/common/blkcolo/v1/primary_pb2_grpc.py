@@ -71,6 +71,16 @@ class PrimaryServiceStub:
                 request_serializer=blkcolo_dot_v1_dot_primary__pb2.FenceRequest.SerializeToString,
                 response_deserializer=blkcolo_dot_v1_dot_primary__pb2.FenceResponse.FromString,
                 _registered_method=True)
+        self.Verify = channel.unary_unary(
+                '/blkcolo.v1.PrimaryService/Verify',
+                request_serializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceVerifyRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceVerifyResponse.FromString,
+                _registered_method=True)
+        self.GrowVolume = channel.unary_unary(
+                '/blkcolo.v1.PrimaryService/GrowVolume',
+                request_serializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGrowVolumeRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGrowVolumeResponse.FromString,
+                _registered_method=True)
 
 
 class PrimaryServiceServicer:
@@ -127,6 +137,22 @@ class PrimaryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Verify(self, request, context):
+        """Compares both disks in stream order while the VM writes on, and repairs what
+        differs. Answers when the pass has ended, or shortly before the deadline; called
+        again with the pass's number it waits on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GrowVolume(self, request, context):
+        """Grows a volume while the VM writes on; its secondary comes first. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PrimaryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -164,6 +190,16 @@ def add_PrimaryServiceServicer_to_server(servicer, server):
                     servicer.Fence,
                     request_deserializer=blkcolo_dot_v1_dot_primary__pb2.FenceRequest.FromString,
                     response_serializer=blkcolo_dot_v1_dot_primary__pb2.FenceResponse.SerializeToString,
+            ),
+            'Verify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Verify,
+                    request_deserializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceVerifyRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceVerifyResponse.SerializeToString,
+            ),
+            'GrowVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrowVolume,
+                    request_deserializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGrowVolumeRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGrowVolumeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -357,6 +393,60 @@ class PrimaryService:
             '/blkcolo.v1.PrimaryService/Fence',
             blkcolo_dot_v1_dot_primary__pb2.FenceRequest.SerializeToString,
             blkcolo_dot_v1_dot_primary__pb2.FenceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Verify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.PrimaryService/Verify',
+            blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceVerifyRequest.SerializeToString,
+            blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceVerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrowVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.PrimaryService/GrowVolume',
+            blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGrowVolumeRequest.SerializeToString,
+            blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGrowVolumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

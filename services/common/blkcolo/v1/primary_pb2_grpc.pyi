@@ -49,6 +49,13 @@ class PrimaryServiceStub:
     """Reports the state of one group, or of all."""
     Fence: _grpc.UnaryUnaryMultiCallable[_primary_pb2.FenceRequest, _primary_pb2.FenceResponse]
     """Makes a newer generation known: from here on VM writes are refused."""
+    Verify: _grpc.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceVerifyRequest, _primary_pb2.PrimaryServiceVerifyResponse]
+    """Compares both disks in stream order while the VM writes on, and repairs what
+    differs. Answers when the pass has ended, or shortly before the deadline; called
+    again with the pass's number it waits on.
+    """
+    GrowVolume: _grpc.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceGrowVolumeRequest, _primary_pb2.PrimaryServiceGrowVolumeResponse]
+    """Grows a volume while the VM writes on; its secondary comes first. Idempotent."""
 
 @_typing.type_check_only
 class PrimaryServiceAsyncStub(PrimaryServiceStub):
@@ -71,6 +78,13 @@ class PrimaryServiceAsyncStub(PrimaryServiceStub):
     """Reports the state of one group, or of all."""
     Fence: _aio.UnaryUnaryMultiCallable[_primary_pb2.FenceRequest, _primary_pb2.FenceResponse]  # type: ignore[assignment]
     """Makes a newer generation known: from here on VM writes are refused."""
+    Verify: _aio.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceVerifyRequest, _primary_pb2.PrimaryServiceVerifyResponse]  # type: ignore[assignment]
+    """Compares both disks in stream order while the VM writes on, and repairs what
+    differs. Answers when the pass has ended, or shortly before the deadline; called
+    again with the pass's number it waits on.
+    """
+    GrowVolume: _aio.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceGrowVolumeRequest, _primary_pb2.PrimaryServiceGrowVolumeResponse]  # type: ignore[assignment]
+    """Grows a volume while the VM writes on; its secondary comes first. Idempotent."""
 
 class PrimaryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves the VM's disk. Every call carries group and generation; a generation
@@ -132,5 +146,24 @@ class PrimaryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_primary_pb2.FenceResponse, _abc.Awaitable[_primary_pb2.FenceResponse]]:
         """Makes a newer generation known: from here on VM writes are refused."""
+
+    @_abc_1.abstractmethod
+    def Verify(
+        self,
+        request: _primary_pb2.PrimaryServiceVerifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_primary_pb2.PrimaryServiceVerifyResponse, _abc.Awaitable[_primary_pb2.PrimaryServiceVerifyResponse]]:
+        """Compares both disks in stream order while the VM writes on, and repairs what
+        differs. Answers when the pass has ended, or shortly before the deadline; called
+        again with the pass's number it waits on.
+        """
+
+    @_abc_1.abstractmethod
+    def GrowVolume(
+        self,
+        request: _primary_pb2.PrimaryServiceGrowVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_primary_pb2.PrimaryServiceGrowVolumeResponse, _abc.Awaitable[_primary_pb2.PrimaryServiceGrowVolumeResponse]]:
+        """Grows a volume while the VM writes on; its secondary comes first. Idempotent."""
 
 def add_PrimaryServiceServicer_to_server(servicer: PrimaryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -474,3 +474,61 @@ class SecondaryServiceListCheckpointsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SecondaryServiceListCheckpointsResponse: _TypeAlias = SecondaryServiceListCheckpointsResponse  # noqa: Y015
+
+@_typing.final
+class SecondaryServiceGrowVolumeRequest(_message.Message):
+    """Asks for a larger volume."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    VOLUME_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    generation: _builtins.int
+    """The caller's generation."""
+    volume: _builtins.str
+    """The volume's name."""
+    size_bytes: _builtins.int
+    """The new size; never smaller than the present one."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        volume: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "size_bytes", b"size_bytes", "volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecondaryServiceGrowVolumeRequest: _TypeAlias = SecondaryServiceGrowVolumeRequest  # noqa: Y015
+
+@_typing.final
+class SecondaryServiceGrowVolumeResponse(_message.Message):
+    """The volume has the size."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VOLUME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def volume(self) -> _types_pb2.Volume:
+        """The volume."""
+
+    def __init__(
+        self,
+        *,
+        volume: _types_pb2.Volume | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["volume", b"volume"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SecondaryServiceGrowVolumeResponse: _TypeAlias = SecondaryServiceGrowVolumeResponse  # noqa: Y015

@@ -67,6 +67,11 @@ class SecondaryServiceStub:
                 request_serializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceListCheckpointsRequest.SerializeToString,
                 response_deserializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceListCheckpointsResponse.FromString,
                 _registered_method=True)
+        self.GrowVolume = channel.unary_unary(
+                '/blkcolo.v1.SecondaryService/GrowVolume',
+                request_serializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceGrowVolumeRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceGrowVolumeResponse.FromString,
+                _registered_method=True)
 
 
 class SecondaryServiceServicer:
@@ -116,6 +121,13 @@ class SecondaryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GrowVolume(self, request, context):
+        """Grows a volume; before its primary. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SecondaryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -148,6 +160,11 @@ def add_SecondaryServiceServicer_to_server(servicer, server):
                     servicer.ListCheckpoints,
                     request_deserializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceListCheckpointsRequest.FromString,
                     response_serializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceListCheckpointsResponse.SerializeToString,
+            ),
+            'GrowVolume': grpc.unary_unary_rpc_method_handler(
+                    servicer.GrowVolume,
+                    request_deserializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceGrowVolumeRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceGrowVolumeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -314,6 +331,33 @@ class SecondaryService:
             '/blkcolo.v1.SecondaryService/ListCheckpoints',
             blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceListCheckpointsRequest.SerializeToString,
             blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceListCheckpointsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GrowVolume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.SecondaryService/GrowVolume',
+            blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceGrowVolumeRequest.SerializeToString,
+            blkcolo_dot_v1_dot_secondary__pb2.SecondaryServiceGrowVolumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,8 @@ class SecondaryServiceStub:
     """Reports the state of one group, or of all."""
     ListCheckpoints: _grpc.UnaryUnaryMultiCallable[_secondary_pb2.SecondaryServiceListCheckpointsRequest, _secondary_pb2.SecondaryServiceListCheckpointsResponse]
     """Lists the checkpoints that failover can lead to."""
+    GrowVolume: _grpc.UnaryUnaryMultiCallable[_secondary_pb2.SecondaryServiceGrowVolumeRequest, _secondary_pb2.SecondaryServiceGrowVolumeResponse]
+    """Grows a volume; before its primary. Idempotent."""
 
 @_typing.type_check_only
 class SecondaryServiceAsyncStub(SecondaryServiceStub):
@@ -68,6 +70,8 @@ class SecondaryServiceAsyncStub(SecondaryServiceStub):
     """Reports the state of one group, or of all."""
     ListCheckpoints: _aio.UnaryUnaryMultiCallable[_secondary_pb2.SecondaryServiceListCheckpointsRequest, _secondary_pb2.SecondaryServiceListCheckpointsResponse]  # type: ignore[assignment]
     """Lists the checkpoints that failover can lead to."""
+    GrowVolume: _aio.UnaryUnaryMultiCallable[_secondary_pb2.SecondaryServiceGrowVolumeRequest, _secondary_pb2.SecondaryServiceGrowVolumeResponse]  # type: ignore[assignment]
+    """Grows a volume; before its primary. Idempotent."""
 
 class SecondaryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves the second disk. Every call carries group and generation; a generation
@@ -121,5 +125,13 @@ class SecondaryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_secondary_pb2.SecondaryServiceListCheckpointsResponse, _abc.Awaitable[_secondary_pb2.SecondaryServiceListCheckpointsResponse]]:
         """Lists the checkpoints that failover can lead to."""
+
+    @_abc_1.abstractmethod
+    def GrowVolume(
+        self,
+        request: _secondary_pb2.SecondaryServiceGrowVolumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_secondary_pb2.SecondaryServiceGrowVolumeResponse, _abc.Awaitable[_secondary_pb2.SecondaryServiceGrowVolumeResponse]]:
+        """Grows a volume; before its primary. Idempotent."""
 
 def add_SecondaryServiceServicer_to_server(servicer: SecondaryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -332,7 +332,7 @@ class Welcome(_message.Message):
     COMMITTED_EPOCH_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     REPLICA_ID_FIELD_NUMBER: _builtins.int
-    ROLLBACKS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """The secondary's generation, equal to the hello's."""
     committed_epoch: _builtins.int
@@ -341,9 +341,9 @@ class Welcome(_message.Message):
     """The epoch that the stream starts in."""
     replica_id: _builtins.str
     """Names this copy of the group's volumes; another value is another copy."""
-    rollbacks: _builtins.int
-    """How often this copy was taken back to a checkpoint. While it stays the same, what
-    was applied once is still there.
+    incarnation: _builtins.int
+    """Raised by each stop of this copy. While it stays the same, what was applied once
+    is still there.
     """
     def __init__(
         self,
@@ -352,11 +352,11 @@ class Welcome(_message.Message):
         committed_epoch: _builtins.int | None = ...,
         epoch: _builtins.int = ...,
         replica_id: _builtins.str = ...,
-        rollbacks: _builtins.int = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation", "replica_id", b"replica_id", "rollbacks", b"rollbacks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation", "incarnation", b"incarnation", "replica_id", b"replica_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015

@@ -215,6 +215,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The secondary's Disk Buffer is at its limit and the policy says detach."""
     REASON_WRONG_ROLE: _Reason.ValueType  # 40
     """The group is in the other role here."""
+    REASON_NO_HEADWAY: _Reason.ValueType  # 41
+    """Streams are lost again and again before a checkpoint is committed in one."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why something was refused or failed. The names are the ErrorInfo reasons."""
@@ -287,6 +289,8 @@ REASON_BUFFER_FULL: Reason.ValueType  # 32
 """The secondary's Disk Buffer is at its limit and the policy says detach."""
 REASON_WRONG_ROLE: Reason.ValueType  # 40
 """The group is in the other role here."""
+REASON_NO_HEADWAY: Reason.ValueType  # 41
+"""Streams are lost again and again before a checkpoint is committed in one."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _ResyncPlan:
@@ -303,6 +307,8 @@ class _ResyncPlanEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResyncPlan
     """The regions that were written since the last commit."""
     RESYNC_PLAN_FULL: _ResyncPlan.ValueType  # 3
     """Everything: a new copy, or nobody knows what was written."""
+    RESYNC_PLAN_REFUSE: _ResyncPlan.ValueType  # 4
+    """There was no stream: another generation is in force on the secondary."""
 
 class ResyncPlan(_ResyncPlan, metaclass=_ResyncPlanEnumTypeWrapper):
     """What a new stream must compare before a checkpoint can be committed in it."""
@@ -315,6 +321,8 @@ RESYNC_PLAN_DIRTY: ResyncPlan.ValueType  # 2
 """The regions that were written since the last commit."""
 RESYNC_PLAN_FULL: ResyncPlan.ValueType  # 3
 """Everything: a new copy, or nobody knows what was written."""
+RESYNC_PLAN_REFUSE: ResyncPlan.ValueType  # 4
+"""There was no stream: another generation is in force on the secondary."""
 Global___ResyncPlan: _TypeAlias = ResyncPlan  # noqa: Y015
 
 class _AckPolicy:

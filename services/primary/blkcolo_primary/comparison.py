@@ -1,4 +1,6 @@
-"""One resync: compares extents in stream order, and sends again what differs.
+"""Compares extents of both sides in stream order, and sends again what differs.
+
+A resync and a verify do the same; what they compare, and what it means, differs.
 
 Reading an extent and putting its checksum, or its bytes, into the stream is one step,
 so each stands behind every write that it includes and before every later one. The
@@ -12,17 +14,17 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections import deque
 from typing import TYPE_CHECKING
 
 from blkcolo.extents import Extent
-from blkcolo.stream import Verify, VerifyExtent
+from blkcolo.stream import RecordKind, Verify, VerifyExtent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from blkcolo.files import BlockFile
     from blkcolo.stream import Mismatch
-    from blkcolo_primary.forwarder_core import ForwarderCore
     from blkcolo_primary.outbox import Outbox
 
 #: Data under one checksum, in bytes: what one differing byte costs to send again.
@@ -38,7 +40,7 @@ _SEND_BYTES = 1 << 20
 
 
 class Phase(enum.Enum):
-    """How far a resync is."""
+    """How far it is."""
 
     COMPARING = enum.auto()
     SETTLING = enum.auto()
@@ -46,12 +48,19 @@ class Phase(enum.Enum):
     DONE = enum.auto()
 
 
-class ResyncPass:
-    """The resync of one stream."""
+class Comparison:
+    """One pass over extents of the volumes of one stream.
+
+    Attributes:
+        phase: how far it is.
+        total_bytes: what is to be compared.
+        done_bytes: what was put into the stream to be compared.
+        differing_bytes: what the secondary found to be different.
+        resent_bytes: data sent again.
+    """
 
     def __init__(
         self,
-        core: ForwarderCore,
         outbox: Outbox,
         disks: Sequence[BlockFile],
         wanted: Sequence[Sequence[Extent]],
@@ -60,22 +69,20 @@ class ResyncPass:
         """Plans it; `step` begins.
 
         Args:
-            core: the group, in whose stream everything is sent.
-            outbox: that stream.
+            outbox: the stream.
             disks: the volumes' disks.
             wanted: extents to compare, by volume.
             window_bytes: nothing is added while so much is in flight.
         """
         self.phase = Phase.COMPARING
         self.total_bytes = sum(e.length for extents in wanted for e in extents)
-        self.done_bytes = 0
-        self.resent_bytes = 0
-        self._core = core
+        self.done_bytes = self.resent_bytes = self.differing_bytes = 0
         self._outbox = outbox
         self._disks = disks
         self._window_bytes = window_bytes
         self._messages = _messages(disks, wanted)
         self._last_seq = 0
+        self._unanswered: deque[tuple[int, int, Extent]] = deque()
 
     def step(self) -> bool:
         """Does what is due; False if the secondary must answer first.
@@ -103,8 +110,27 @@ class ResyncPass:
             self.phase = Phase.SETTLING
             return True
         self._last_seq = self._outbox.control(message)
-        self.done_bytes += sum(extent.length for extent in message.extents)
+        first, last = message.extents[0], message.extents[-1]
+        length = last.offset + last.length - first.offset
+        extent = Extent(first.offset, length)
+        self._unanswered.append((self._last_seq, first.volume, extent))
+        self.done_bytes += length
         return True
+
+    def take_answered(self) -> list[list[Extent]]:
+        """The extents, by volume, that were answered since the last call.
+
+        What differed in them is in the stream by now, up to its newest message.
+        """
+        answered: list[list[Extent]] = [[] for _ in self._disks]
+        while self._unanswered and self._unanswered[0][0] <= self._outbox.applied_seq:
+            _, volume, extent = self._unanswered.popleft()
+            before = answered[volume]
+            if before and before[-1].end == extent.offset:
+                extent = Extent(before[-1].offset, extent.end - before[-1].offset)
+                before.pop()
+            before.append(extent)
+        return answered
 
     def repair(self, mismatch: Mismatch) -> None:
         """Sends again what the secondary found to be different.
@@ -113,6 +139,7 @@ class ResyncPass:
             OSError: a disk could not be read.
         """
         for extent in mismatch.extents:
+            self.differing_bytes += extent.length
             for part, is_data in split_holes(
                 self._disks[extent.volume], Extent(extent.offset, extent.length)
             ):
@@ -121,14 +148,13 @@ class ResyncPass:
 
     def _send(self, volume: int, extent: Extent, *, is_data: bool) -> None:
         if not is_data:
-            self._core.zeroed(volume, *extent, trim=True)
+            self._outbox.zero(volume, *extent, RecordKind.TRIM)
             return
         for start in range(extent.offset, extent.end, _SEND_BYTES):
             content = bytearray(min(_SEND_BYTES, extent.end - start))
             self._disks[volume].read_into(start, memoryview(content))
-            self._core.wrote(volume, start, memoryview(content))
+            self._outbox.data(volume, start, memoryview(content))
             self.resent_bytes += len(content)
-            self._core.totals.resent += len(content)
 
 
 def split_holes(disk: BlockFile, extent: Extent) -> Iterator[tuple[Extent, bool]]:
