@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from blkcolo.errors import (
     BlkcoloError,
+    DataLoss,
     DeadlineMissed,
     Reason,
     Refused,
@@ -17,6 +18,7 @@ from blkcolo_coordinator.backoff import NEEDS_OPERATOR, Backoff
 from blkcolo_coordinator.checkpoint_run import DO_ATTEMPTS, CheckpointRun, Outcome, Step
 from blkcolo_coordinator.failover_run import FailoverRun
 from blkcolo_coordinator.failover_run import Step as FailoverStep
+from blkcolo_coordinator.headway import Headway
 from blkcolo_coordinator.policy import Observation, Policy, Trigger, decide
 
 LOST = Unavailable(Reason.PEER_UNREACHABLE, "gone")
@@ -185,3 +187,18 @@ def test_backoff_doubles_up_to_a_bound_and_blocks_what_needs_an_operator() -> No
         assert not backoff.may_try(now + 1000)
         backoff.reset()
         assert backoff.may_try(now)
+
+
+def test_streams_lost_before_a_commit_are_told_as_no_headway() -> None:
+    headway = Headway()
+    failure = DataLoss(Reason.CONGESTION, "the window was full")
+    for _ in range(2):
+        headway.lost()
+        assert headway.told("vm", failure) is failure
+    headway.lost()
+    assert headway.missing
+    told = headway.told("vm", failure)
+    assert told.reason is Reason.NO_HEADWAY
+    assert "CONGESTION" in str(told)
+    headway.committed()
+    assert headway.told("vm", failure) is failure

@@ -1,7 +1,8 @@
 """blkcolo: services, operations and the one-machine demo behind one command.
 
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; 3 the
-coordinator cannot be reached; 4 (status) a group is not protected; 130 Ctrl-C.
+coordinator cannot be reached; 4 (status) a group is not protected; 5 (verify) the
+sides differed; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rich.console import Console
 from blkcolo.errors import BlkcoloError, Reason
 from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
 from blkcolo.settings import ServiceSettings, SettingsError, load, show
-from blkcolo_cli import operate, up
+from blkcolo_cli import maintain, operate, up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +44,8 @@ app = App(
     version=version("blkcolo"),
     help="Continuous-checkpoint block replication for fault-tolerant VMs.\n\n"
     "Exit codes: 0 done; 1 refused or failed; 2 wrong usage or configuration; "
-    "3 the coordinator cannot be reached; 4 (status) a group is not protected; 130 "
-    "Ctrl-C.",
+    "3 the coordinator cannot be reached; 4 (status) a group is not protected; 5 "
+    "(verify) the sides differed; 130 Ctrl-C.",
     help_format="plaintext",
     help_formatter="default" if sys.stdout.isatty() else "plain",
     error_formatter=_usage,
@@ -58,6 +59,8 @@ app.command(operate.failover, group=_OPERATIONS)
 app.command(operate.stop, group=_OPERATIONS)
 app.command(operate.pause, group=_OPERATIONS)
 app.command(operate.resume, group=_OPERATIONS)
+app.command(maintain.verify, group=_OPERATIONS)
+app.command(maintain.grow, group=_OPERATIONS)
 app.command(up.up, group=_SERVICES)
 
 Config = Annotated[Path | None, Parameter(help="TOML file; BLKCOLO_* override it.")]

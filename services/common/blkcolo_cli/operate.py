@@ -50,7 +50,8 @@ Where = Annotated[
 Name = Annotated[str | None, Parameter(help="The group; may be left out if single.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
-_DEFAULT = Address("127.0.0.1", 7400)
+#: Where the coordinator is, if nothing is said.
+DEFAULT = Address("127.0.0.1", 7400)
 
 
 def _print_json(message: Message | list[pb.Group]) -> None:
@@ -72,7 +73,7 @@ def status(
     *,
     watch: Annotated[bool, Parameter(negative="", help="Go on until Ctrl-C.")] = False,
     json: AsJson = False,
-    coordinator: Where = _DEFAULT,
+    coordinator: Where = DEFAULT,
 ) -> int:
     """Show whether groups are protected, and why not. Exit code 4 if one is not."""
     if watch:
@@ -117,7 +118,7 @@ async def show_live(service: Coordinator, group: str | None) -> None:
             await asyncio.sleep(0.5)
 
 
-def groups(*, json: AsJson = False, coordinator: Where = _DEFAULT) -> None:
+def groups(*, json: AsJson = False, coordinator: Where = DEFAULT) -> None:
     """List the groups, one a line."""
 
     async def work(service: Coordinator) -> list[pb.Group]:
@@ -145,7 +146,7 @@ def groups(*, json: AsJson = False, coordinator: Where = _DEFAULT) -> None:
 
 
 def checkpoint(
-    group: Name = None, *, json: AsJson = False, coordinator: Where = _DEFAULT
+    group: Name = None, *, json: AsJson = False, coordinator: Where = DEFAULT
 ) -> None:
     """Take a checkpoint now; returns when it is committed."""
 
@@ -159,11 +160,11 @@ def checkpoint(
         _print_json(answer)
     else:
         took = render.duration(answer.timings.total_seconds)
-        _say(f"checkpoint {answer.epoch} committed in {took}")
+        say(f"checkpoint {answer.epoch} committed in {took}")
 
 
 def checkpoints(
-    group: Name = None, *, json: AsJson = False, coordinator: Where = _DEFAULT
+    group: Name = None, *, json: AsJson = False, coordinator: Where = DEFAULT
 ) -> None:
     """List the checkpoints that failover can lead to."""
 
@@ -177,12 +178,12 @@ def checkpoints(
         _print_json(answer)
         return
     if not answer.checkpoints:
-        _say("none: nothing is committed yet, or the group has failed over")
+        say("none: nothing is committed yet, or the group has failed over")
     for entry in answer.checkpoints:
         at = time.localtime(entry.committed_timestamp_seconds)
         moment = time.strftime("%Y-%m-%d %H:%M:%S", at)
         kept = f"  {render.size(entry.undo_bytes):>10}" if entry.nbd_uris else ""
-        _say(f"{entry.epoch:<8} {moment}{kept}  {' '.join(entry.nbd_uris)}".rstrip())
+        say(f"{entry.epoch:<8} {moment}{kept}  {' '.join(entry.nbd_uris)}".rstrip())
 
 
 def failover(
@@ -196,7 +197,7 @@ def failover(
         int | None, Parameter(help="A kept checkpoint; by default the last one.")
     ] = None,
     json: AsJson = False,
-    coordinator: Where = _DEFAULT,
+    coordinator: Where = DEFAULT,
 ) -> None:
     """Make the secondary's disk the VM's disk; it is writable at once."""
 
@@ -209,12 +210,12 @@ def failover(
     if json:
         _print_json(answer)
         return
-    _say(f"failed over to checkpoint {answer.committed_epoch}")
-    _say(f"generation {answer.generation}")
+    say(f"failed over to checkpoint {answer.committed_epoch}")
+    say(f"generation {answer.generation}")
     if not answer.primary_fenced:
-        _say("the primary did not answer; it is fenced when it comes back")
+        say("the primary did not answer; it is fenced when it comes back")
     for uri in answer.nbd_uris:
-        _say(f"the VM's disk is now {uri}")
+        say(f"the VM's disk is now {uri}")
 
 
 def stop(
@@ -224,7 +225,7 @@ def stop(
         bool,
         Parameter(negative="", help="Leave the secondary at the latest write."),
     ] = False,
-    coordinator: Where = _DEFAULT,
+    coordinator: Where = DEFAULT,
 ) -> None:
     """End replication; the secondary goes back to its last checkpoint."""
 
@@ -238,7 +239,7 @@ def stop(
     _tell(run(coordinator, work).group)
 
 
-def pause(group: Name = None, *, coordinator: Where = _DEFAULT) -> None:
+def pause(group: Name = None, *, coordinator: Where = DEFAULT) -> None:
     """Suspend automatic checkpoints; forwarding goes on."""
 
     async def work(service: Coordinator) -> pb.PauseReplicationResponse:
@@ -256,7 +257,7 @@ def resume(
         Literal["secondary"] | None,
         Parameter(help="The side whose foreign contents may be overwritten."),
     ] = None,
-    coordinator: Where = _DEFAULT,
+    coordinator: Where = DEFAULT,
 ) -> None:
     """End a pause or a stop, and try again what waits for an operator."""
 
@@ -271,10 +272,11 @@ def resume(
 
 
 def _tell(group: pb.Group) -> None:
-    _say(f"group {group.spec.name} is {render.state_name(group)}")
+    say(f"group {group.spec.name} is {render.state_name(group)}")
     if group.HasField("failure"):
-        _say(group.failure.message)
+        say(group.failure.message)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints a line for people."""
     Console(highlight=False, soft_wrap=True).print(text, markup=False)

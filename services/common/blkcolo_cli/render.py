@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from blkcolo.v1 import coordinator_pb2 as pb
+    from blkcolo.v1.primary_pb2 import ForwardStatus
 
 _COLOURS = {
     types_pb2.GROUP_STATE_PROTECTED: "bold green",
@@ -74,6 +75,10 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
             ("in flight", size(p.in_flight_bytes)),
             ("unreplicated", size(p.unreplicated_bytes)),
         ]
+        if p.state == types_pb2.FORWARD_STATE_RESYNCING:
+            lines.append(("resync", _resync(p)))
+        if p.HasField("verify"):
+            lines.append(("verify", _verify(p)))
     if has_s:
         lines.append(("buffer", _buffer(group)))
     else:
@@ -91,6 +96,28 @@ def _phases(took: pb.CheckpointTimings) -> str:
         f" (prepare {' + '.join(map(duration, prepare))},"
         f" do {' + '.join(map(duration, do))})"
     )
+
+
+def _resync(p: ForwardStatus) -> str:
+    text = f"{size(p.resync_done_bytes)} of {size(p.resync_total_bytes)}"
+    if p.resync_bytes_per_second:
+        text += f", {size(round(p.resync_bytes_per_second))}/s"
+    if p.HasField("resync_eta_seconds"):
+        text += f", {duration(p.resync_eta_seconds)} left"
+    return text
+
+
+def _verify(p: ForwardStatus) -> str:
+    report = p.verify
+    if report.HasField("failure"):
+        text = "ended early"
+    elif report.complete:
+        text = f"complete {_age(p.last_verified_timestamp_seconds)}"
+    else:
+        text = f"{size(report.done_bytes)} of {size(report.total_bytes)}"
+    if report.differing_bytes:
+        text += f", {size(report.differing_bytes)} differed"
+    return text
 
 
 def _buffer(group: pb.Group) -> str:
@@ -114,11 +141,10 @@ def panel(group: pb.Group) -> RenderableType:
     p = group.primary
     if p.state == types_pb2.FORWARD_STATE_RESYNCING and p.resync_total_bytes:
         bar = Table.grid(padding=(0, 2))
-        done = f"{size(p.resync_done_bytes)} of {size(p.resync_total_bytes)}"
         bar.add_row(
             Text("comparing", style="dim"),
             ProgressBar(p.resync_total_bytes, p.resync_done_bytes, width=30),
-            Text(done),
+            Text(_resync(p)),
         )
         parts.append(bar)
     if group.HasField("failure"):
@@ -138,6 +164,11 @@ def line(group: pb.Group) -> str:
         "buffer_bytes": group.secondary.buffer_bytes,
         "last_checkpoint_ms": f"{group.last_checkpoint.total_seconds * 1000:.1f}",
     }
+    if group.primary.state == types_pb2.FORWARD_STATE_RESYNCING:
+        fields["resync_done_bytes"] = group.primary.resync_done_bytes
+        fields["resync_total_bytes"] = group.primary.resync_total_bytes
+        if group.primary.HasField("resync_eta_seconds"):
+            fields["resync_eta"] = f"{group.primary.resync_eta_seconds:.0f}s"
     text = " ".join(f"{key}={value}" for key, value in fields.items())
     return f"{group.spec.name} {text}"
 

@@ -23,6 +23,7 @@ from blkcolo_coordinator.checkpoint_calls import CheckpointCalls
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
 from blkcolo_coordinator.failover_run import FailoverRun, not_held
 from blkcolo_coordinator.group_state import Event, GroupState, advance
+from blkcolo_coordinator.headway import Headway
 from blkcolo_coordinator.peer_steps import PeerSteps
 from blkcolo_coordinator.policy import Observation, Trigger
 
@@ -80,6 +81,7 @@ class GroupDriver:
         self._lock = asyncio.Lock()
         self._wake = Wakeup()
         self._backoff = Backoff()
+        self.headway = Headway()
         self._discard_secondary = False
         #: A start was answered, and what became of its stream is not known yet.
         self._start_answered = True
@@ -183,7 +185,8 @@ class GroupDriver:
                 timeout=self._settings.stop_timeout_seconds,
             )
         else:
-            self._backoff.reset()
+            if not self.headway.missing:
+                self._backoff.reset()
             await self._maybe_checkpoint(primary, secondary)
 
     async def _start_replication(self, primary: ForwardStatus) -> None:
@@ -191,16 +194,17 @@ class GroupDriver:
         self._last_at = None
         if primary.state == _F.FORWARD_STATE_LOST and primary.HasField("failure"):
             failure = failure_from(primary.failure)
-            self._lost(failure)
-            if failure.reason in NEEDS_OPERATOR and self._start_answered:
-                self._backoff.failed(time.monotonic(), failure)
+            if self._start_answered:
+                self._count_loss(failure)
             self._start_answered = False
+            self._lost(self.headway.told(self.name, failure))
         if not self._backoff.may_try(time.monotonic()):
             return
         if primary.state == _F.FORWARD_STATE_FENCED:
             # A failover that was refused half-way has fenced it: a newer generation,
             # stored first, takes that back.
-            self._update(durable=True, generation=primary.generation + 1)
+            newer = max(primary.generation + 1, self.record.generation)
+            self._update(durable=True, generation=newer)
         try:
             await self._primary.start(
                 self.record.generation,
@@ -213,6 +217,13 @@ class GroupDriver:
         self._discard_secondary = False
         self._start_answered = True
         self._advance(Event.STARTED)
+
+    def _count_loss(self, failure: BlkcoloError) -> None:
+        """A stream that stood is lost; trying again at once may be in vain."""
+        if not self.record.paused:
+            self.headway.lost()
+        if failure.reason in NEEDS_OPERATOR or self.headway.missing:
+            self._backoff.failed(time.monotonic(), failure)
 
     def _lost(self, error: BlkcoloError) -> None:
         """Not protected, and why; logged when that is news."""
@@ -272,6 +283,7 @@ class GroupDriver:
 
     def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
         self.last_run, self.failure = run, None
+        self.headway.committed()
         self._last_at = time.monotonic()
         self._update(
             durable=self.record.state is not GroupState.PROTECTED,

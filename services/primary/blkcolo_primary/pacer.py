@@ -36,7 +36,8 @@ class Pacer:
         """
         self._limit = limit or _CEILING
         self.rate = float(min(_FIRST, self._limit))
-        self._resting = True
+        #: True while the comparison rests and the VM is measured alone.
+        self.resting = True
         self._began, self._served = now, served
         self._alone: float | None = None
         self._ready_at = now
@@ -44,17 +45,17 @@ class Pacer:
     def delay(self, now: float, served: int) -> float:
         """Seconds until the next step may be done; 0: now."""
         elapsed = now - self._began
-        if elapsed >= (_REST_SECONDS if self._resting else _RUN_SECONDS):
+        if elapsed >= (_REST_SECONDS if self.resting else _RUN_SECONDS):
             self._turn((served - self._served) / elapsed)
             self._began, self._served = now, served
-        if self._resting:
+        if self.resting:
             return max(self._began + _REST_SECONDS - now, 0.001)
         return max(self._ready_at - now, 0.0)
 
     def _turn(self, speed: float) -> None:
         """A window is over; the VM had this speed in it, in bytes a second."""
-        if self._resting:
-            self._alone, self._resting = speed, False
+        if self.resting:
+            self._alone, self.resting = speed, False
             return
         if self._alone:
             kept = speed / self._alone
@@ -65,7 +66,7 @@ class Pacer:
         elif not speed:
             self.rate = self._limit
         self.rate = min(max(self.rate, _FLOOR), self._limit)
-        self._resting = speed > 0
+        self.resting = speed > 0
 
     def spent(self, now: float, length: int) -> None:
         """A step of so many bytes was done."""
