@@ -7,11 +7,12 @@ Only UNAVAILABLE and RESOURCE_EXHAUSTED may be tried again without asking anybod
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import grpc
 import structlog
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -167,6 +168,38 @@ def failure_from(message: types_pb2.Failure) -> BlkcoloError:
     )
 
 
+class _Garbage(NamedTuple):
+    """Stands for a request that is no message of its type."""
+
+    text: str
+
+
+def _lenient(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Never raises: gRPC would end a stream there without an error."""
+
+    def attempt(data: bytes) -> Any:
+        try:
+            return decode(data)
+        except DecodeError as error:
+            return _Garbage(str(error))
+
+    return attempt
+
+
+def _checked(request: Any) -> Any:
+    """The request, or the stream of them; raises Invalid for garbage."""
+    if isinstance(request, _Garbage):
+        raise Invalid(
+            Reason.INVALID, f"{request.text}; run the same version everywhere"
+        )
+    return _checked_stream(request) if hasattr(request, "__aiter__") else request
+
+
+async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
+
+
 class DomainErrors(grpc.aio.ServerInterceptor):
     """Answers raised domain errors with their status, on every kind of RPC."""
 
@@ -197,7 +230,7 @@ class DomainErrors(grpc.aio.ServerInterceptor):
             wrapped = self._unary(method, handler.unary_unary)
         outer: _Handler = make(
             wrapped,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_lenient(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
         return outer
@@ -205,7 +238,7 @@ class DomainErrors(grpc.aio.ServerInterceptor):
     def _unary(self, method: str, inner: Any) -> Any:
         async def call(request: Any, context: _Context) -> Any:
             try:
-                return await inner(request, context)
+                return await inner(_checked(request), context)
             except Exception as error:  # noqa: BLE001 - the border to the wire
                 return await self._abort(method, error, context)
 
@@ -214,7 +247,7 @@ class DomainErrors(grpc.aio.ServerInterceptor):
     def _streaming(self, method: str, inner: Any) -> Any:
         async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
             try:
-                async for answer in inner(request, context):
+                async for answer in inner(_checked(request), context):
                     yield answer
             except Exception as error:  # noqa: BLE001 - the border to the wire
                 await self._abort(method, error, context)

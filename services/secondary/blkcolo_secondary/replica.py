@@ -229,11 +229,14 @@ class Replica:
         stream.applied = seq
 
     def _check_current(self, stream: Receiver) -> None:
-        if stream is not self.stream or self.state is not ReplicaState.RECEIVING:
+        if stream is self.stream and self.state is ReplicaState.RECEIVING:
+            return
+        if stream is not self.stream or self.failure is None:
             raise Unavailable(
                 Reason.LINK_LOST,
                 f"group {self.group}: this stream was stopped or replaced",
             )
+        raise self.failure  # what was received behind the message under way
 
     def fault(self, stream: Receiver, error: BlkcoloError) -> None:
         """The stream cannot be trusted from here on."""
