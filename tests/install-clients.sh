@@ -3,7 +3,7 @@
 # is missing.
 set -eu
 missing=
-for pair in qemu-io:qemu-utils nbdkit:nbdkit nbdcopy:libnbd-bin nbd-client:nbd-client fio:fio \
+for pair in qemu-io:qemu-utils strace:strace nbdkit:nbdkit nbdcopy:libnbd-bin nbd-client:nbd-client fio:fio \
 	promtool:prometheus; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%:*}" ] || missing="$missing ${pair##*:}"
 done

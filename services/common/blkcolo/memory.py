@@ -3,7 +3,8 @@
 glibc maps and unmaps every 1 MiB message: each large malloc is an mmap by default,
 and its page faults cost more than the copy that follows. Raised thresholds keep such
 blocks on the heap; the price is that freed memory stays with the process, up to the
-peak that the window and queue bounds allow.
+peak that the window and queue bounds allow. One heap serves all threads: each of
+gRPC's would keep such a peak of its own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import gc
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 def collect_rarely() -> None:
@@ -36,4 +38,5 @@ def keep_large_blocks() -> bool:
     mallopt(_M_MMAP_THRESHOLD, 1 << 30)
     mallopt(_M_TRIM_THRESHOLD, 256 << 20)
     mallopt(_M_TOP_PAD, 16 << 20)
+    mallopt(_M_ARENA_MAX, 1)
     return True

@@ -1,7 +1,7 @@
 """Which blocks an undo layer holds, and where: a log-structured index.
 
 A block is saved at most once a layer, so runs never overlap. Membership is a
-roaring bitmap; positions are sorted columns, 20 bytes a run, in levels that double
+roaring bitmap; positions are sorted columns, 16 bytes a run, in levels that double
 in size (as in an LSM tree) up to a bound that keeps one merge to milliseconds. A
 dict would take five times as much memory, and a layer may hold millions of blocks.
 """
@@ -82,11 +82,32 @@ def _alternate(bitmap: BitMap, blocks: Blocks, *, inside: bool) -> Iterator[Bloc
 class _Level:
     """Runs as columns, sorted by their first block."""
 
-    def __init__(self, runs: NDArray[np.int64]) -> None:
-        """Takes an n x 3 array, sorted."""
-        self.first = runs[:, 0].astype(np.uint32)
-        self.end = runs[:, 1].astype(np.uint32)
-        self.position = runs[:, 2].copy()
+    def __init__(
+        self,
+        first: NDArray[np.uint32],
+        end: NDArray[np.uint32],
+        position: NDArray[np.int64],
+    ) -> None:
+        """Takes the columns, in any order."""
+        order = np.argsort(first, kind="stable")
+        self.first = first[order]
+        self.end = end[order]
+        self.position = position[order]
+
+    @classmethod
+    def of(cls, parts: list[NDArray[np.int64]]) -> _Level:
+        """Takes rows of first, end, position."""
+        rows = np.concatenate(parts)
+        first, end = rows[:, 0].astype(np.uint32), rows[:, 1].astype(np.uint32)
+        return cls(first, end, rows[:, 2])
+
+    def merged(self, other: _Level) -> _Level:
+        """The runs of both; column by column, since a level may be large."""
+        return _Level(
+            np.concatenate((self.first, other.first)),
+            np.concatenate((self.end, other.end)),
+            np.concatenate((self.position, other.position)),
+        )
 
     def __len__(self) -> int:
         return len(self.first)
@@ -95,11 +116,6 @@ class _Level:
         columns = (self.first, self.end, self.position)
         for row in zip(*(c[start:stop].tolist() for c in columns), strict=True):
             yield Run(*row)
-
-    def rows(self) -> NDArray[np.int64]:
-        return np.column_stack(
-            (self.first.astype(np.int64), self.end.astype(np.int64), self.position)
-        )
 
     def overlapping(self, blocks: Blocks) -> Iterator[Run]:
         start = int(np.searchsorted(self.end, blocks.first, side="right"))
@@ -137,7 +153,7 @@ class BlockIndex:
             return []
         found: list[Run] = []
         if self._recent and self._recent_level is None:
-            self._recent_level = _Level(self._recent_sorted())
+            self._recent_level = _Level.of(self._recent)
         for level in (*self._levels, self._recent_level):
             if level is not None:
                 found.extend(level.overlapping(blocks))
@@ -153,18 +169,13 @@ class BlockIndex:
             for first, end, position in rows.tolist():
                 yield Run(first, end, position)
 
-    def _recent_sorted(self) -> NDArray[np.int64]:
-        rows = np.concatenate(self._recent)
-        return rows[np.argsort(rows[:, 0], kind="stable")]
-
     def _spill(self) -> None:
-        rows = self._recent_sorted()
+        level = self._recent_level or _Level.of(self._recent)
         self._recent, self._recent_rows, self._recent_level = [], 0, None
         while (
             self._levels
-            and len(self._levels[-1]) <= 2 * len(rows)
-            and len(rows) + len(self._levels[-1]) <= _LARGEST_LEVEL
+            and len(self._levels[-1]) <= 2 * len(level)
+            and len(level) + len(self._levels[-1]) <= _LARGEST_LEVEL
         ):
-            rows = np.concatenate((self._levels.pop().rows(), rows))
-            rows = rows[np.argsort(rows[:, 0], kind="stable")]
-        self._levels.append(_Level(rows))
+            level = self._levels.pop().merged(level)
+        self._levels.append(level)
