@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from typing import TYPE_CHECKING
@@ -85,6 +86,12 @@ def test_full_primary_disk_fails_the_write_and_both_sides_stay_equal(
                 vm.write(1000, os.urandom(6 * MIB))
             assert refusal.value.number == _ENOSPC
             vm.write(0, bytes(512))  # the connection and the group go on
+        lines = [json.loads(line) for line in stack.log("primary").splitlines()]
+        (told,) = [line for line in lines if line["event"] == "request failed"]
+        assert (told["volume"], told["command"], told["offset"]) == (
+            *("disk0", "WRITE", 1000),
+        )
+        assert "No space left" in told["error"]
         stack.checkpoint()
         assert stack.primary_status().protected
         assert (

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from blkcolo.nbd import replies, requests
+from blkcolo.nbd.commands import carry_out
 from blkcolo.nbd.constants import Command, CommandFlag, NbdError
 from blkcolo.nbd.handshake import Handshake, State
-from blkcolo.nbd.read_reply import read_chunks
 from blkcolo.nbd.requests import WRITES, ProtocolViolationError, Request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from blkcolo.nbd.commands import Outcome
     from blkcolo.nbd.export import Export
     from blkcolo.nbd.handshake import Session
     from blkcolo.nbd.request_metrics import RequestMetrics
@@ -36,11 +37,13 @@ _log = structlog.get_logger(__name__)
 _BUFFER = 256 << 10
 #: A buffer that large requests made grow stays this large, in bytes.
 _LARGE_BUFFER = 2 << 20
-_WRITE, _DISC, _FUA = int(Command.WRITE), int(Command.DISC), int(CommandFlag.FUA)
+_WRITE, _FUA = int(Command.WRITE), int(CommandFlag.FUA)
 #: Replies gathered in one pass before they are written, in bytes.
 _GATHER = 4 << 20
 #: Requests of one connection that wait for the export.
 _MAX_WAITING = 1024
+#: Errors that an operator must hear of.
+_OF_THE_DISK = frozenset({NbdError.EIO, NbdError.ENOSPC, NbdError.ENOMEM})
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -77,6 +80,7 @@ class Connection(asyncio.BufferedProtocol):
         self._client_slow = self._gated = False
         self._finishing = self._input_ended = False
         self._in_pass = self._flush_due = False
+        self._silent_until = 0.0
         self._loop = asyncio.get_running_loop()
 
     # Called by the event loop.
@@ -85,8 +89,7 @@ class Connection(asyncio.BufferedProtocol):
         """A client is there."""
         self._transport = cast("asyncio.Transport", transport)
         if not self._timeout:
-            _log.warning("connection dropped", reason="max_connections")
-            self._transport.abort()
+            self._drop("max_connections")
             return
         self._connections.add(self)
         self._transport.set_write_buffer_limits(high=_GATHER)
@@ -147,6 +150,12 @@ class Connection(asyncio.BufferedProtocol):
         """Drops the client."""
         self._transport.abort()
 
+    def _drop(self, reason: str) -> None:
+        peer = self._transport.get_extra_info("peername")
+        volume = self._session.export.name if self._session is not None else None
+        _log.warning("connection dropped", reason=reason, peer=peer, volume=volume)
+        self._transport.abort()
+
     def _close_when_done(self) -> None:
         held = self._gated or self._client_slow
         ended = self._finishing or (self._input_ended and not held)
@@ -158,8 +167,7 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline = self._loop.call_later(self._timeout, self.abort)
 
     def _too_late(self) -> None:
-        _log.warning("connection dropped", reason="handshake deadline")
-        self._transport.abort()
+        self._drop("handshake deadline")
 
     # Handshake.
 
@@ -206,8 +214,7 @@ class Connection(asyncio.BufferedProtocol):
                 if self._out_bytes >= _GATHER:
                     self._write_out()
         except ProtocolViolationError as error:
-            _log.warning("connection dropped", reason=str(error))
-            self._transport.abort()
+            self._drop(str(error))
             return
         finally:
             self._in_pass = False
@@ -278,24 +285,22 @@ class Connection(asyncio.BufferedProtocol):
             return True
         if request.kind in WRITES and self._must_wait(session.export, request):
             return False
+        outcome: Outcome
         try:
             if request.kind == _WRITE:
                 fua = bool(request.flags & _FUA)
-                wait = session.export.write(request.offset, payload, fua=fua)
-                if wait is None:
-                    self._put(replies.simple(request.cookie))
+                outcome = session.export.write(request.offset, payload, fua=fua)
+                if outcome is None:
+                    outcome = (replies.simple(request.cookie),)
             else:
-                wait = self._start_request(session, request)
+                outcome = carry_out(session, request)
         except OSError as os_error:
+            self._log_failure(session, request, os_error)
             self._reply_error(session, request, replies.error_number(os_error))
         except MemoryError:
             self._reply_error(session, request, NbdError.ENOMEM)
         else:
-            if wait is not None:
-                self._reply_later(request, wait)
-            elif request.kind != _DISC:
-                taken = perf_counter() - self._pass_began
-                self._metrics.seconds[request.kind].observe(taken)
+            self._reply(session, request, outcome)
         return True
 
     def _must_wait(self, export: Export, request: Request) -> bool:
@@ -311,50 +316,17 @@ class Connection(asyncio.BufferedProtocol):
         self._gated = False
         self._run()
 
-    def _start_request(
-        self, session: Session, request: Request
-    ) -> asyncio.Future[None] | None:
-        """Hands a request other than a WRITE to the export.
-
-        Answers it unless a Future is returned.
-        """
-        export, flags = session.export, request.flags
-        offset, length = request.offset, request.length
-        fua = bool(flags & CommandFlag.FUA)
-        wait: asyncio.Future[None] | None = None
-        match request.command:
-            case Command.READ:
-                self._put(*read_chunks(session, request))
-                return None
-            case Command.BLOCK_STATUS:
-                extents = export.allocation(offset, length)
-                one = bool(flags & CommandFlag.REQ_ONE)
-                self._put(
-                    replies.block_status(request.cookie, extents, length, one=one)
-                )
-                return None
-            case Command.DISC:
-                self._finishing = True
-                return None
-            case Command.WRITE_ZEROES:
-                wait = export.zero(
-                    offset,
-                    length,
-                    may_trim=not flags & CommandFlag.NO_HOLE,
-                    fast=bool(flags & CommandFlag.FAST_ZERO),
-                    fua=fua,
-                )
-            case Command.TRIM:
-                wait = export.trim(offset, length, fua=fua)
-            case Command.FLUSH:
-                wait = export.flush()
-            case Command.CACHE | Command.WRITE | None:
-                pass  # the page cache decides; the range was checked
-        if wait is None:
-            self._put(replies.simple(request.cookie))
-        return wait
-
     # Replies.
+
+    def _reply(self, session: Session, request: Request, outcome: Outcome) -> None:
+        if isinstance(outcome, asyncio.Future):
+            self._reply_later(session, request, outcome)
+        elif outcome is None:
+            self._finishing = True
+        else:
+            self._put(*outcome)
+            taken = perf_counter() - self._pass_began
+            self._metrics.seconds[request.kind].observe(taken)
 
     def _reply_error(self, session: Session, request: Request, error: int) -> None:
         self._metrics.refused(request.kind, error)
@@ -364,7 +336,23 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._put(replies.simple(request.cookie, error))
 
-    def _reply_later(self, request: Request, wait: asyncio.Future[None]) -> None:
+    def _log_failure(self, session: Session, request: Request, error: OSError) -> None:
+        """Says why a disk failed, once a second at most."""
+        now = self._loop.time()
+        if replies.error_number(error) in _OF_THE_DISK and now >= self._silent_until:
+            self._silent_until = now + 1.0
+            _log.error(
+                "request failed",
+                volume=session.export.name,
+                command=request.command.name if request.command else "",
+                offset=request.offset,
+                length=request.length,
+                error=error.strerror or str(error),
+            )
+
+    def _reply_later(
+        self, session: Session, request: Request, wait: asyncio.Future[None]
+    ) -> None:
         self._waiting += 1
         began = self._pass_began
 
@@ -375,8 +363,9 @@ class Connection(asyncio.BufferedProtocol):
                 error = NbdError.ESHUTDOWN
             elif (failure := finished.exception()) is not None:
                 if not isinstance(failure, OSError):
-                    _log.error("request failed", exc_info=failure)
+                    _log.error("program error", exc_info=failure)
                     failure = OSError()
+                self._log_failure(session, request, failure)
                 error = replies.error_number(failure)
             self._put(replies.simple(request.cookie, error))
             self._metrics.seconds[request.kind].observe(perf_counter() - began)
