@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -57,7 +57,7 @@ def _options(
 
 def _section(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
     """The model behind an option, and whether it is a list of them."""
-    many = bool(get_args(annotation))
+    many = get_origin(annotation) is list
     for kind in get_args(annotation) or (annotation,):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind, many

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.lab import Lab
+
 MIB = 1 << 20
 #: No multiple of anything.
 ODD_SIZE = MIB + 4096 + 512
@@ -69,8 +71,10 @@ class Stack:
         secondary_options: str = "",
         policy_options: str = "",
         coordinator_options: str = "",
+        lab: Lab | None = None,
     ) -> None:
         self.folder = folder
+        self.lab = lab
         self.sizes = sizes
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         ports = free_ports(8)
@@ -109,6 +113,8 @@ class Stack:
             f'grpc.listen = "{self.address(name)}"\n'
             f'metrics.listen = "127.0.0.1:{self.metrics[name]}"\n'
         )
+        if self.lab is not None:
+            head += self.lab.options("coordinator" if name == "coordinator" else "node")
         self.config(name).write_text(head + text)
 
     # Where things are.
@@ -126,7 +132,10 @@ class Stack:
         return f"127.0.0.1:{self.grpc[name]}"
 
     def uri(self, name: str, number: int = 0) -> str:
-        return f"nbd://127.0.0.1:{self.nbd[name]}/disk{number}"
+        where = f"127.0.0.1:{self.nbd[name]}/disk{number}"
+        if self.lab is None:
+            return f"nbd://{where}"
+        return f"nbds://{where}?tls-certificates={self.lab.client_folder('nbd')}"
 
     # Processes.
 
@@ -189,7 +198,11 @@ class Stack:
     def _channel(self, name: str) -> grpc.Channel:
         """One channel a process: that of a dead one would wait before it retries."""
         if name not in self._channels:
-            self._channels[name] = grpc.insecure_channel(self.address(name))
+            self._channels[name] = (
+                grpc.insecure_channel(self.address(name))
+                if self.lab is None
+                else self.lab.channel(self.address(name), "operator")
+            )
         return self._channels[name]
 
     def _forget_channel(self, name: str) -> None:

@@ -192,6 +192,68 @@ def test_list_contexts_takes_a_wildcard() -> None:
     assert talk(option(9, contexts("a", b"x:")))[1] == [(ACK, b"")]
 
 
+TLS_REQD, POLICY = 5, 2
+
+
+def tls_talk(*messages: bytes) -> tuple[Handshake, list[tuple[int, bytes]]]:
+    """As `talk`, where TLS is mandatory."""
+    handshake = Handshake(EXPORTS, tls_required=True)
+    handshake.receive(struct.pack(">I", 3) + b"".join(messages))
+    return handshake, replies(bytes(handshake.output)[len(GREETING) :])
+
+
+@pytest.mark.parametrize("number", [3, 4, 6, 7, 8, 9, 10, 999])
+def test_where_tls_is_mandatory_nothing_is_served_before_it(number: int) -> None:
+    handshake, answers = tls_talk(option(number, b"anything"), option(3))
+    assert [kind for kind, _ in answers] == [TLS_REQD, TLS_REQD]
+    assert handshake.state is State.OPTIONS
+
+
+def test_export_name_before_tls_closes_and_abort_is_acknowledged() -> None:
+    assert tls_talk(option(1, b"a"))[0].state is State.CLOSED
+    handshake, answers = tls_talk(option(2))
+    assert answers == [(ACK, b"")]
+    assert handshake.state is State.CLOSED
+
+
+def test_starttls_with_data_is_invalid_and_without_upgrades() -> None:
+    handshake, answers = tls_talk(option(5, b"x"), option(5))
+    assert [kind for kind, _ in answers] == [INVALID, ACK]
+    assert handshake.state is State.UPGRADING
+
+
+def test_what_is_slipped_in_behind_starttls_closes() -> None:
+    handshake, answers = tls_talk(option(5), option(3))
+    assert answers == [(ACK, b"")]
+    assert handshake.state is State.CLOSED
+    later, _ = tls_talk(option(5))
+    later.receive(b"I")
+    assert later.state is State.CLOSED
+
+
+def test_behind_tls_everything_is_served_and_a_second_starttls_is_invalid() -> None:
+    handshake, _ = tls_talk(option(5))
+    handshake.output.clear()
+    handshake.secured()
+    handshake.receive(option(5) + option(10, contexts("a", b"base:allocation")))
+    # Structured replies were not negotiated behind TLS: contexts are refused.
+    assert [kind for kind, _ in replies(bytes(handshake.output))] == [INVALID, INVALID]
+    handshake.receive(option(7, go("a")))
+    assert handshake.state is State.TRANSMISSION
+    assert handshake.session is not None
+    assert not handshake.session.structured
+
+
+def test_a_certificate_of_another_role_gets_the_policy_for_an_answer() -> None:
+    handshake, _ = tls_talk(option(5))
+    handshake.output.clear()
+    handshake.secured("wrong role")
+    handshake.receive(option(7, go("a")) + option(3))
+    assert replies(bytes(handshake.output)) == [(POLICY, b"wrong role")] * 2
+    handshake.receive(option(1, b"a"))
+    assert handshake.state is State.CLOSED
+
+
 def test_oversize_option_closes_without_waiting_for_its_data() -> None:
     message = _OPTION_MAGIC + struct.pack(">II", 3, 1 << 30)
     assert talk(message)[0].state is State.CLOSED
@@ -203,11 +265,21 @@ def test_endless_options_are_bounded() -> None:
     assert len(answers) <= 4096
 
 
-@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
+@given(
+    st.one_of(
+        st.binary(max_size=300),
+        st.lists(st.sampled_from([option(3), option(5), option(8), b"I"])).map(
+            lambda options: struct.pack(">I", 3) + b"".join(options)
+        ),
+    ),
+    st.lists(st.integers(0, 300), max_size=5),
+    st.booleans(),
+)
 def test_any_bytes_in_any_split_give_the_same_answers(
-    data: bytes, cuts: list[int]
+    data: bytes, cuts: list[int], tls: bool
 ) -> None:
-    whole, split = Handshake(EXPORTS), Handshake(EXPORTS)
+    whole = Handshake(EXPORTS, tls_required=tls)
+    split = Handshake(EXPORTS, tls_required=tls)
     whole.receive(data)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     for start, end in itertools.pairwise(edges):

@@ -46,7 +46,7 @@ def test_everything_shown_can_be_given_by_the_environment(
     model: type[ServiceSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "config.toml"
-    sides = 'primary = "a:1"\nsecondary = "unix:/s"\n'
+    sides = 'primary = "127.0.0.1:1"\nsecondary = "unix:/s"\n'
     volume = '[[groups.volumes]]\nname = "d"\npath = "/d"\nsize = "1G"\n'
     config.write_text(
         'data_dir = "/d"\ngrpc.listen = "unix:/g"\nlog.level = "debug"\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -53,11 +54,22 @@ class Address:
         """As gRPC writes it."""
         return str(self)
 
-    def nbd_uri(self, export: str) -> str:
+    @property
+    def is_local(self) -> bool:
+        """True where no other machine can listen in: loopback, a Unix socket."""
+        if self.is_unix or self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # a name: whatever it resolves to may change
+
+    def nbd_uri(self, export: str, *, tls: bool = False) -> str:
         """The NBD URI of an export (NBD uri.md)."""
+        scheme = "nbds" if tls else "nbd"
         if self.is_unix:
-            return f"nbd+unix:///{quote(export)}?socket={quote(self.path)}"
-        return f"nbd://{self}/{quote(export)}"
+            return f"{scheme}+unix:///{quote(export)}?socket={quote(self.path)}"
+        return f"{scheme}://{self}/{quote(export)}"
 
     def with_port(self, port: int) -> Address:
         """The same host with another port."""

@@ -61,6 +61,8 @@ class Reason(enum.IntEnum):
     GROUP_EXISTS = 30
     INTERNAL = 31
     BUFFER_FULL = 32
+    NOT_PERMITTED = 33
+    INSECURE = 34
     WRONG_ROLE = 40
     NO_HEADWAY = 41
 

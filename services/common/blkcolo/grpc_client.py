@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import asyncio
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import grpc
 
+from blkcolo.errors import Reason, Refused
 from blkcolo.grpc_errors import to_domain
 from blkcolo.grpc_server import MESSAGE_LIMIT
+from blkcolo.security.grpc_credentials import channel_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from blkcolo.addresses import Address
+    from blkcolo.security.certificate_files import CertificateFiles
+    from blkcolo.security.certificates import Certificates
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_LIMIT),
@@ -27,6 +32,10 @@ _OPTIONS = [
     ("grpc.enable_http_proxy", 0),
 ]
 
+#: Seconds that calls get whose channel is replaced; longer than any deadline.
+_RETIRE_SECONDS = 150.0
+
+Stub = TypeVar("Stub")
 Q = TypeVar("Q", contravariant=True)
 A = TypeVar("A", covariant=True)
 
@@ -39,9 +48,91 @@ class Method(Protocol[Q, A]):
         ...
 
 
-def open_channel(address: Address) -> grpc.aio.Channel:
-    """Opens a channel; it connects when it is first used."""
-    return grpc.aio.insecure_channel(address.grpc_target, options=_OPTIONS)
+class Dialer:
+    """Opens channels by the rule of this process: TLS, or plain text on this machine.
+
+    With certificates every TCP channel is mutual TLS, on loopback as well; Unix sockets
+    are local and never are. Without, other machines are out of reach unless `insecure`.
+    """
+
+    def __init__(
+        self, files: CertificateFiles | None = None, *, insecure: bool = False
+    ) -> None:
+        """Takes the own certificates, if there are any."""
+        self._files = files
+        self._insecure = insecure
+
+    @property
+    def certificates(self) -> Certificates | None:
+        """What a channel that is opened now would use."""
+        return self._files.current if self._files is not None else None
+
+    def check(self, address: Address) -> None:
+        """Makes sure that `open` may be called.
+
+        Raises:
+            Refused: it would be plain text beyond this machine.
+        """
+        if self._files is None and not (address.is_local or self._insecure):
+            raise Refused(
+                Reason.INSECURE,
+                f"{address} is another machine, and there is no TLS; name CA,"
+                " certificate and key ([tls], or --ca --cert --key; `blkcolo certs"
+                " init` makes them for a lab), or allow plain text (insecure)",
+            )
+
+    def open(self, address: Address) -> grpc.aio.Channel:
+        """Opens a channel; it connects when it is first used.
+
+        Raises:
+            Refused: it would be plain text beyond this machine.
+        """
+        self.check(address)
+        if self._files is None or address.is_unix:
+            return grpc.aio.insecure_channel(address.grpc_target, options=_OPTIONS)
+        credentials = channel_credentials(self._files)
+        return grpc.aio.secure_channel(
+            address.grpc_target, credentials, options=_OPTIONS
+        )
+
+
+class PeerChannel(Generic[Stub]):
+    """A lasting channel to one peer, opened anew when the own certificates change."""
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        address: Address,
+        make_stub: Callable[[grpc.aio.Channel], Stub],
+    ) -> None:
+        """Opens the channel; raises Refused as `Dialer.open` does."""
+        self._dialer = dialer
+        self._address = address
+        self._make_stub = make_stub
+        self._retired: set[asyncio.Task[None]] = set()
+        self._open()
+
+    def _open(self) -> None:
+        self._opened_with = self._dialer.certificates
+        self._channel = self._dialer.open(self._address)
+        self._stub = self._make_stub(self._channel)
+
+    @property
+    def stub(self) -> Stub:
+        """For the next call; calls under way on an older channel end in peace."""
+        if self._dialer.certificates is not self._opened_with:
+            retired = asyncio.create_task(self._channel.close(_RETIRE_SECONDS))
+            self._retired.add(retired)
+            retired.add_done_callback(self._retired.discard)
+            self._open()
+        return self._stub
+
+    async def close(self) -> None:
+        """Closes the channel, and ends what older ones still do."""
+        for retired in list(self._retired):
+            retired.cancel()
+        await asyncio.gather(*self._retired, return_exceptions=True)
+        await self._channel.close()
 
 
 async def call(method: Method[Q, A], request: Q, timeout: float, peer: str) -> A:

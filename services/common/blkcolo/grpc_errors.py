@@ -50,6 +50,7 @@ _BY_REASON = {
     Reason.WRONG_GROUP: grpc.StatusCode.NOT_FOUND,
     Reason.GROUP_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     Reason.EPOCH_GAP: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_PERMITTED: grpc.StatusCode.PERMISSION_DENIED,
 }
 
 
@@ -101,9 +102,11 @@ def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
             Reason.DEADLINE, f"{peer} did not answer in time; look at it, ask again"
         )
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        advice = "check that it runs and the address"
+        if "handshake" in message:
+            advice = "compare the certificates of both (blkcolo certs show)"
         return Unavailable(
-            Reason.PEER_UNREACHABLE,
-            f"{peer} cannot be reached ({message}); check that it runs and the address",
+            Reason.PEER_UNREACHABLE, f"{peer} cannot be reached ({message}); {advice}"
         )
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return Invalid(
@@ -134,6 +137,8 @@ def _kind_of(code: grpc.StatusCode, reason: Reason) -> type[BlkcoloError]:
     for kind, its_code in _CODES:
         if code is its_code:
             return kind
+    if reason is Reason.NOT_PERMITTED:
+        return Refused
     return Invalid if reason is Reason.WRONG_GROUP else BlkcoloError
 
 

@@ -13,6 +13,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from blkcolo.errors import Reason, Refused
+from blkcolo.security.grpc_authorization import Authorization
+from blkcolo.security.grpc_credentials import server_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
 
     from blkcolo.addresses import Address
+    from blkcolo.security.service_security import ServiceSecurity
 
 #: A batch is at most 1 MiB plus its columns; anything near this is no batch of ours.
 MESSAGE_LIMIT = 8 << 20
@@ -44,7 +47,8 @@ class GrpcServer:
         self,
         address: Address,
         services: Sequence[tuple[Callable[[Any, Any], None], Any, str]],
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        security: ServiceSecurity,
     ) -> None:
         """Takes what to serve.
 
@@ -52,10 +56,16 @@ class GrpcServer:
             address: where; port 0 chooses one.
             services: add-function, servicer and full name of each.
             interceptors: for all of them.
+            security: with certificates a TCP server demands mutual TLS, and the
+                caller's role decides; a Unix socket is local, and its mode decides.
         """
         self.bound = address
         self._services = services
-        self._interceptors = interceptors
+        self._files = None if address.is_unix else security.files
+        self._interceptors = list(interceptors)
+        if self._files is not None:
+            # The last one: whoever counts calls counts the denied ones as well.
+            self._interceptors.append(Authorization(security.on_denied))
         self._server: grpc.aio.Server | None = None
         self._health = health.aio.HealthServicer()
 
@@ -75,7 +85,7 @@ class GrpcServer:
         channelz.add_channelz_servicer(server)
         reflection.enable_server_reflection(names, server)
         try:
-            port = server.add_insecure_port(self.bound.grpc_target)
+            port = self._add_port(server)
         except RuntimeError as error:
             raise _unusable(self.bound, str(error)) from error
         if not self.bound.is_unix:
@@ -84,6 +94,12 @@ class GrpcServer:
         self._server = server
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def _add_port(self, server: grpc.aio.Server) -> int:
+        target = self.bound.grpc_target
+        if self._files is None:
+            return server.add_insecure_port(target)
+        return server.add_secure_port(target, server_credentials(self._files))
 
     async def stop(self, grace: float) -> None:
         """Answers NOT_SERVING, lets calls end within `grace` seconds, stops."""

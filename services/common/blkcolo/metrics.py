@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,19 +14,34 @@ from prometheus_client import (
 )
 
 from blkcolo.errors import Reason, Refused
+from blkcolo.security.ssl_contexts import ServerContexts
 
 if TYPE_CHECKING:
+    import ssl
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
     from blkcolo.addresses import Address
+    from blkcolo.security.certificate_files import CertificateFiles
 
 
 class MetricsServer:
     """Answers GET /metrics on a thread of its own."""
 
-    def __init__(self, address: Address, registry: CollectorRegistry) -> None:
-        """Takes what to serve, and adds what every service reports."""
+    def __init__(
+        self,
+        address: Address,
+        registry: CollectorRegistry,
+        files: CertificateFiles | None,
+    ) -> None:
+        """Takes what to serve, and adds what every service reports.
+
+        Args:
+            address: where.
+            registry: what.
+            files: with certificates it is HTTPS, for clients of the same CA.
+        """
+        self._files = files
         self._address = address
         self._registry = registry
         self._running: tuple[WSGIServer, Thread] | None = None
@@ -43,15 +58,36 @@ class MetricsServer:
             Refused: the address cannot be listened on.
         """
         try:
-            self._running = start_http_server(
-                self._address.port, self._address.host, self._registry
-            )
+            self._running = self._listen()
         except OSError as error:
             raise Refused(
                 Reason.WRONG_STATE,
                 f"metrics.listen = {str(self._address)!r}: {error.strerror or error};"
                 " stop the other service, or listen elsewhere",
             ) from error
+
+    def _listen(self) -> tuple[WSGIServer, Thread]:
+        where = self._address.port, self._address.host, self._registry
+        if self._files is None:
+            return start_http_server(*where)
+        paths = self._files.paths
+        server, thread = start_http_server(
+            *where,
+            certfile=str(paths.cert),
+            keyfile=str(paths.key),
+            client_cafile=str(paths.ca),
+            client_auth_required=True,
+        )
+        contexts = ServerContexts(self._files, verify_client=True)
+
+        def renew(handshake: ssl.SSLObject, *_: object) -> None:
+            handshake.context = contexts.current
+
+        listener = cast("Any", server.socket)  # a listening ssl.SSLSocket
+        listener.context.sni_callback = renew
+        # Else the one thread that accepts waits for a client that says nothing.
+        listener.do_handshake_on_connect = False
+        return server, thread
 
     def stop(self) -> None:
         """Stops and joins the thread."""

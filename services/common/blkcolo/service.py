@@ -53,7 +53,16 @@ def run_service(name: str, settings: S, build: Callable[[S], Service]) -> int:
     logs.configure(name, settings.log.level, settings.log.format)
     memory.keep_large_blocks()
     memory.collect_rarely()
-    return uvloop.run(_run(name, build(settings)))
+    try:
+        service = build(settings)
+    except BlkcoloError as error:
+        return _cannot_start(name, error)
+    return uvloop.run(_run(name, service))
+
+
+def _cannot_start(name: str, error: BlkcoloError) -> int:
+    sys.stderr.write(f"blkcolo {name}: cannot start: {error}\n")
+    return EXIT_CANNOT_START
 
 
 async def _run(name: str, service: Service) -> int:
@@ -68,8 +77,7 @@ async def _run(name: str, service: Service) -> int:
         readiness.tell_ready()
         await stopped.wait()
     except BlkcoloError as error:
-        sys.stderr.write(f"blkcolo {name}: cannot start: {error}\n")
-        return EXIT_CANNOT_START
+        return _cannot_start(name, error)
     finally:
         _log.info("stopping")
         try:

@@ -24,6 +24,7 @@ from pydantic import (
     Field,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -34,6 +35,7 @@ from pydantic_settings import (
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Invalid, Reason
+from blkcolo.security.exposure import exposures
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -60,6 +62,7 @@ def parse_size(value: object) -> int:
 
 ByteSize = Annotated[int, BeforeValidator(parse_size)]
 Name = Annotated[str, Field(pattern=_NAME)]
+TlsUse = Literal["auto", "always", "never"]
 
 
 class Section(BaseModel):
@@ -80,6 +83,9 @@ class MetricsSettings(Section):
 
     listen: Address
     """Where GET /metrics is answered: HOST:PORT."""
+    tls: TlsUse = "auto"
+    """HTTPS, for clients with a certificate. auto: where `[tls]` is set and other
+    machines reach it."""
 
     @field_validator("listen")
     @classmethod
@@ -87,6 +93,18 @@ class MetricsSettings(Section):
         if listen.is_unix:
             raise ValueError("Prometheus scrapes HOST:PORT only")
         return listen
+
+
+class TlsSettings(Section):
+    """The service's certificate: mutual TLS on gRPC, STARTTLS on NBD."""
+
+    ca: Path
+    """PEM file: the CA that signed every peer's certificate."""
+    cert: Path
+    """PEM file: the own certificate, then intermediates. Its URIs name its role."""
+    key: Path
+    """PEM file: its private key, without a passphrase. All three are read anew when
+    they change."""
 
 
 class LogSettings(Section):
@@ -107,6 +125,10 @@ class NbdSettings(Section):
     """A client that has not chosen an export by then is dropped."""
     max_connections: int = Field(100, ge=1)
     """Further clients are dropped; bounds the memory of receive buffers."""
+    tls: TlsUse = "auto"
+    """TLS, which is then mandatory. auto: on TCP where `[tls]` is set."""
+    verify_client: bool = True
+    """With TLS: serve only clients whose certificate has the role nbd or operator."""
 
 
 class VolumeSettings(Section):
@@ -138,6 +160,22 @@ class ServiceSettings(BaseSettings):
     """The service's own state; one service a folder."""
     log: LogSettings = LogSettings()
     """The log on standard error."""
+    tls: TlsSettings | None = None
+    """The service's certificate; without it, only local addresses are allowed."""
+    insecure: bool = False
+    """Allow plain text beyond this machine: whoever is on the network reads and
+    writes the disks, and fails groups over."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_defaults(cls, given: dict[str, object]) -> dict[str, object]:
+        """What a section leaves out keeps the service's default, as nbd.listen does."""
+        filled = dict(given)
+        for name, field in cls.model_fields.items():
+            part, default = given.get(name), field.default
+            if isinstance(part, dict) and isinstance(default, Section):
+                filled[name] = {**dict(default), **part}
+        return filled
 
     @classmethod
     def settings_customise_sources(
@@ -195,10 +233,14 @@ def load(settings_class: type[S], config: Path | None) -> S:
     if unknown:
         raise SettingsError(unknown)
     try:
-        return settings_class(**content)
+        settings = settings_class(**content)
     except ValidationError as error:
         lines = [_line(settings_class, e) for e in error.errors()]
         raise SettingsError(lines) from error
+    has_tls = settings.tls is not None
+    if lines := exposures(settings, has_tls=has_tls, insecure=settings.insecure):
+        raise SettingsError(lines)
+    return settings
 
 
 def show(settings: ServiceSettings) -> str:

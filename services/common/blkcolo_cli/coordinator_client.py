@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from blkcolo.errors import Invalid, Reason
-from blkcolo.grpc_client import call, open_channel
+from blkcolo.grpc_client import Dialer, call
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from blkcolo.addresses import Address
+    from blkcolo_cli.where import Where
 
 #: Seconds for a question.
 ASK_SECONDS = 5.0
@@ -57,24 +58,28 @@ class Coordinator:
 
 
 @asynccontextmanager
-async def connect(address: Address) -> AsyncIterator[Coordinator]:
+async def connect(
+    address: Address, dialer: Dialer | None = None
+) -> AsyncIterator[Coordinator]:
     """Opens a channel to the coordinator."""
-    async with open_channel(address) as channel:
+    async with (dialer or Dialer()).open(address) as channel:
         yield Coordinator(rpc.CoordinatorServiceStub(channel), address)
 
 
-def run(address: Address, work: Callable[[Coordinator], Awaitable[T]]) -> T:
+def run(where: Where, work: Callable[[Coordinator], Awaitable[T]]) -> T:
     """Runs `work` with a connected coordinator.
 
     Raises:
+        SettingsError: the options that say where and how are wrong.
         KeyboardInterrupt: on Ctrl-C, after the channel was closed.
     """
+    address, dialer = where.coordinator, where.dialer()
 
     async def connected() -> T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         if task is not None:
             loop.add_signal_handler(signal.SIGINT, task.cancel)
-        async with connect(address) as coordinator:
+        async with connect(address, dialer) as coordinator:
             return await work(coordinator)
 
     try:

@@ -15,7 +15,8 @@ from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import primary_pb2, types_pb2
 from blkcolo_cli import render
 from blkcolo_cli.coordinator_client import MOVE_SECONDS, Coordinator, run
-from blkcolo_cli.operate import DEFAULT, AsJson, Name, Where, say
+from blkcolo_cli.operate import AsJson, Name, say
+from blkcolo_cli.where import DEFAULT, Where
 
 #: A verify found something.
 EXIT_DIFFERED = 5

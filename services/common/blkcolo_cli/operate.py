@@ -15,43 +15,20 @@ from rich.console import Group as Stack
 from rich.live import Live
 from rich.table import Table
 
-from blkcolo.addresses import Address
 from blkcolo.grpc_client import call
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import types_pb2
 from blkcolo_cli import render
 from blkcolo_cli.coordinator_client import ASK_SECONDS, MOVE_SECONDS, Coordinator, run
+from blkcolo_cli.where import DEFAULT, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cyclopts import Token
     from google.protobuf.message import Message
 
 EXIT_NOT_PROTECTED = 4
 
-
-def _address(_: type, tokens: Sequence[Token]) -> Address:
-    return Address.parse(tokens[0].value)
-
-
-Where = Annotated[
-    Address,
-    Parameter(
-        name="--coordinator",
-        converter=_address,
-        accepts_keys=False,
-        n_tokens=1,
-        show_default=str,
-        env_var="BLKCOLO_COORDINATOR",
-        help="The coordinator's gRPC address.",
-    ),
-]
 Name = Annotated[str | None, Parameter(help="The group; may be left out if single.")]
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
-
-#: Where the coordinator is, if nothing is said.
-DEFAULT = Address("127.0.0.1", 7400)
 
 
 def _print_json(message: Message | list[pb.Group]) -> None:

@@ -14,6 +14,8 @@ from blkcolo.grpc_server import GrpcServer
 from blkcolo.metrics import ErrorCounter, MetricsServer
 from blkcolo.nbd.server import NbdServer
 from blkcolo.roles import GroupsInRole, Role
+from blkcolo.security.authorization import PeerRole
+from blkcolo.security.service_security import ServiceSecurity
 from blkcolo.v1 import primary_pb2_grpc, secondary_pb2_grpc
 from blkcolo_node.node_group import NodeGroup
 from blkcolo_node.volume_export import Exports
@@ -39,10 +41,14 @@ class Node:
         self._settings = settings
         self._groups: dict[str, NodeGroup] = {}
         self._exports = Exports()
+        registry = CollectorRegistry()
+        security = ServiceSecurity(settings, PeerRole.NODE, registry)
+        self._dialer = security.dialer
         self._nbd = NbdServer(
             self._exports,
             handshake_timeout=settings.nbd.handshake_timeout_seconds,
             max_connections=settings.nbd.max_connections,
+            tls=security.for_nbd(settings.nbd),
         )
         forwarding = GroupsInRole(
             Role.PRIMARY, self._groups, lambda group: group.forward
@@ -50,11 +56,12 @@ class Node:
         receiving = GroupsInRole(
             Role.SECONDARY, self._groups, lambda group: group.replica
         )
-        registry = CollectorRegistry()
         registry.register(ForwardCollector(forwarding))
         registry.register(ReplicaCollector(receiving))
         registry.register(self._nbd.metrics)
-        self._metrics = MetricsServer(settings.metrics.listen, registry)
+        self._metrics = MetricsServer(
+            settings.metrics.listen, registry, security.for_metrics(settings.metrics)
+        )
         self._grpc = GrpcServer(
             settings.grpc.listen,
             [
@@ -73,6 +80,7 @@ class Node:
                 CallMetrics(registry, _SERVICES),
                 DomainErrors(_ErrorCounters(registry)),
             ],
+            security,
         )
         self._directory: DataDirectory | None = None
 
@@ -81,9 +89,8 @@ class Node:
         self._directory = DataDirectory(self._settings.data_dir)
         first = self._settings.first_role
         for settings in self._settings.groups:
-            group = NodeGroup(
-                settings.options, self._settings.data_dir / "groups", first
-            )
+            folder = self._settings.data_dir / "groups"
+            group = NodeGroup(settings.options, folder, first, self._dialer)
             self._groups[group.name] = group
             self._exports.add(group)
             group.start()

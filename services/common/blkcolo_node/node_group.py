@@ -26,6 +26,7 @@ from blkcolo_secondary.view_export import ViewExport
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from blkcolo.grpc_client import Dialer
     from blkcolo.nbd.export import Export
     from blkcolo_node.settings import GroupOptions
 
@@ -36,13 +37,16 @@ _DRAIN = 5.0
 class NodeGroup:
     """One group; exactly one of `forward` and `replica` is there."""
 
-    def __init__(self, options: GroupOptions, path: Path, first: Role) -> None:
+    def __init__(
+        self, options: GroupOptions, path: Path, first: Role, dialer: Dialer
+    ) -> None:
         """Opens the disks and goes on in the role that the folder says.
 
         Args:
             options: what the configuration says.
             path: the folder of all groups.
             first: the role of a group that has never changed it.
+            dialer: reaches other nodes.
 
         Raises:
             BlkcoloError: a disk or a state file cannot be used.
@@ -51,6 +55,7 @@ class NodeGroup:
         self.forward: ForwardGroup | None = None
         self.replica: ReplicaGroup | None = None
         self._options = options
+        self._dialer = dialer
         self._folder = PosixFolder(path)
         self._replica_path = path / options.name
         self._disks: list[PosixFile] = []
@@ -87,7 +92,13 @@ class NodeGroup:
     def _open_forward(self) -> ForwardGroup:
         options = self._options.forward
         return ForwardGroup(
-            self.name, options, self.volumes, self._disks, self._folder, self._growth
+            self.name,
+            options,
+            self.volumes,
+            self._disks,
+            self._folder,
+            self._growth,
+            self._dialer,
         )
 
     def _open_replica(self) -> ReplicaGroup:

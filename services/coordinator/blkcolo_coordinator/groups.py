@@ -17,6 +17,7 @@ from blkcolo_coordinator.store import GroupRecord, Store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from blkcolo.grpc_client import Dialer
     from blkcolo_coordinator.metrics import CoordinatorMetrics
     from blkcolo_coordinator.settings import CoordinatorSettings
 
@@ -25,9 +26,13 @@ class Groups:
     """The drivers by group, kept equal to the store."""
 
     def __init__(
-        self, settings: CoordinatorSettings, metrics: CoordinatorMetrics
+        self,
+        settings: CoordinatorSettings,
+        metrics: CoordinatorMetrics,
+        dialer: Dialer,
     ) -> None:
         """Takes the options; `open` begins."""
+        self._dialer = dialer
         self.drivers: dict[str, GroupDriver] = {}
         self.changed = Wakeup()
         self._settings = settings
@@ -68,8 +73,8 @@ class Groups:
         driver = GroupDriver(
             record,
             store,
-            PrimaryPeer(record.name, primary, timeout),
-            SecondaryPeer(record.name, secondary, timeout),
+            PrimaryPeer(record.name, primary, timeout, self._dialer),
+            SecondaryPeer(record.name, secondary, timeout, self._dialer),
             self._settings,
             self._metrics,
         )
@@ -99,8 +104,9 @@ class Groups:
         """Adds a group and starts it.
 
         Raises:
-            BlkcoloError: there is one of this name.
+            BlkcoloError: there is one of this name, or its peers must not be called.
         """
+        self.check_addresses(record)
         if record.name in self.drivers or self._store is None:
             raise BlkcoloError(
                 Reason.GROUP_EXISTS,
@@ -108,6 +114,11 @@ class Groups:
             )
         self._store.save(record, durable=True)
         return self._drive(self._store, record)
+
+    def check_addresses(self, record: GroupRecord) -> None:
+        """Raises Refused if a peer would be called in plain text and must not be."""
+        for address in (record.primary_address, record.secondary_address):
+            self._dialer.check(Address.parse(address))
 
     async def delete(self, name: str) -> None:
         """Forgets a group.

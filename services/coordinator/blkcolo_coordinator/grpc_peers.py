@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo.grpc_client import call, open_channel
+from blkcolo.grpc_client import PeerChannel, call
 from blkcolo.v1 import primary_pb2, primary_pb2_grpc, secondary_pb2, secondary_pb2_grpc
 
 if TYPE_CHECKING:
     from blkcolo.addresses import Address
+    from blkcolo.grpc_client import Dialer
     from blkcolo.v1.primary_pb2 import ForwardStatus, VerifyReport
     from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
     from blkcolo.v1.types_pb2 import Volume
@@ -19,13 +20,20 @@ StopMode = secondary_pb2.StopMode
 class PrimaryPeer:
     """One group on its primary. All methods raise BlkcoloError."""
 
-    def __init__(self, group: str, address: Address, timeout: float) -> None:
+    def __init__(
+        self, group: str, address: Address, timeout: float, dialer: Dialer
+    ) -> None:
         """Opens a channel; `timeout` in seconds holds for each call."""
         self._group = group
         self._peer = f"primary {address}"
         self._timeout = timeout
-        self._channel = open_channel(address)
-        self._stub = primary_pb2_grpc.PrimaryServiceStub(self._channel)
+        self._channel = PeerChannel(
+            dialer, address, primary_pb2_grpc.PrimaryServiceStub
+        )
+
+    @property
+    def _stub(self) -> primary_pb2_grpc.PrimaryServiceAsyncStub:
+        return self._channel.stub
 
     async def status(self) -> ForwardStatus:
         """Asks for the group's state."""
@@ -100,13 +108,20 @@ class PrimaryPeer:
 class SecondaryPeer:
     """One group on its secondary. All methods raise BlkcoloError."""
 
-    def __init__(self, group: str, address: Address, timeout: float) -> None:
+    def __init__(
+        self, group: str, address: Address, timeout: float, dialer: Dialer
+    ) -> None:
         """Opens a channel; `timeout` in seconds holds for each call."""
         self._group = group
         self._peer = f"secondary {address}"
         self._timeout = timeout
-        self._channel = open_channel(address)
-        self._stub = secondary_pb2_grpc.SecondaryServiceStub(self._channel)
+        self._channel = PeerChannel(
+            dialer, address, secondary_pb2_grpc.SecondaryServiceStub
+        )
+
+    @property
+    def _stub(self) -> secondary_pb2_grpc.SecondaryServiceAsyncStub:
+        return self._channel.stub
 
     async def status(self) -> ReplicaStatus:
         """Asks for the group's state."""

@@ -10,6 +10,8 @@ from blkcolo.grpc_errors import DomainErrors
 from blkcolo.grpc_metrics import CallMetrics
 from blkcolo.grpc_server import GrpcServer
 from blkcolo.metrics import ErrorCounter, MetricsServer
+from blkcolo.security.authorization import PeerRole
+from blkcolo.security.service_security import ServiceSecurity
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
 from blkcolo_coordinator.groups import Groups
 from blkcolo_coordinator.metrics import CoordinatorMetrics, GroupCollector
@@ -30,9 +32,14 @@ class CoordinatorService:
         """Takes the options; `start` opens things."""
         self._settings = settings
         metrics = CoordinatorMetrics()
-        self._groups = Groups(settings, metrics)
+        security = ServiceSecurity(settings, PeerRole.COORDINATOR, metrics.registry)
+        self._groups = Groups(settings, metrics, security.dialer)
         metrics.registry.register(GroupCollector(self._groups.drivers, time.time))
-        self._metrics = MetricsServer(settings.metrics.listen, metrics.registry)
+        self._metrics = MetricsServer(
+            settings.metrics.listen,
+            metrics.registry,
+            security.for_metrics(settings.metrics),
+        )
         self._grpc = GrpcServer(
             settings.grpc.listen,
             [
@@ -46,6 +53,7 @@ class CoordinatorService:
                 CallMetrics(metrics.registry, [_SERVICE_NAME]),
                 DomainErrors(ErrorCounter("coordinator", metrics.registry)),
             ],
+            security,
         )
         self._directory: DataDirectory | None = None
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from blkcolo.addresses import Address
     from blkcolo.files import BlockFile, Folder
+    from blkcolo.grpc_client import Dialer
     from blkcolo.stream import Ack, Mismatch, VolumeId, Welcome
     from blkcolo.volume_growth import VolumeGrowth
     from blkcolo_primary.comparison import Comparison
@@ -58,6 +59,7 @@ class ForwardGroup:
         disks: Sequence[BlockFile],
         folder: Folder,
         growth: VolumeGrowth,
+        dialer: Dialer,
     ) -> None:
         """Goes on from what the folder says.
 
@@ -66,6 +68,7 @@ class ForwardGroup:
         """
         self.name = name
         self.settings = settings
+        self._dialer = dialer
         #: Shared by all that must know when one grows.
         self.volumes = volumes
         self.disks = disks
@@ -128,6 +131,7 @@ class ForwardGroup:
         Raises:
             BlkcoloError: refused here or by the secondary, or not within `timeout`.
         """
+        self._dialer.check(address)
         self.core.start(generation)
         await self._end_link()
         hello = Hello(
@@ -139,6 +143,7 @@ class ForwardGroup:
         waited_for = self.settings.ack_policy != "async"
         link = Link(
             self,
+            self._dialer,
             address,
             hello,
             timeout=self.settings.link_timeout_seconds,

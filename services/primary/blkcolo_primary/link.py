@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Protocol
 import grpc
 
 from blkcolo.errors import DataLoss, Reason, Unavailable
-from blkcolo.grpc_client import open_channel
 from blkcolo.grpc_errors import to_domain
 from blkcolo.grpc_stream import decode_response, encode_request
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
@@ -21,6 +20,7 @@ from blkcolo.v1 import stream_pb2 as pb
 
 if TYPE_CHECKING:
     from blkcolo.addresses import Address
+    from blkcolo.grpc_client import Dialer
     from blkcolo.stream import Response
     from blkcolo.wakeup import Wakeup
     from blkcolo_primary.outbox import Outbox
@@ -55,6 +55,7 @@ class Link:
     def __init__(
         self,
         owner: LinkOwner,
+        dialer: Dialer,
         address: Address,
         hello: Hello,
         timeout: float,
@@ -64,12 +65,14 @@ class Link:
 
         Args:
             owner: the group.
+            dialer: opens the channel.
             address: the secondary's gRPC.
             hello: the first message.
             timeout: seconds without progress after which the link counts as lost.
             gather: seconds that a write may wait for others to share its message.
         """
         self._owner = owner
+        self._dialer = dialer
         self._address = address
         self._hello = hello
         self._timeout = timeout
@@ -83,7 +86,7 @@ class Link:
         Raises:
             BlkcoloError: the link is lost, and why.
         """
-        async with open_channel(self._address) as channel:
+        async with self._dialer.open(self._address) as channel:
             call = rpc.SecondaryServiceStub(channel).WriteForward()
             try:
                 outbox = await self._greet(call)

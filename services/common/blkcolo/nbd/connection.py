@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from blkcolo.nbd.export import Export
     from blkcolo.nbd.handshake import Session
     from blkcolo.nbd.request_metrics import RequestMetrics
+    from blkcolo.nbd.tls import NbdTls
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class Connection(asyncio.BufferedProtocol):
         connections: set[Connection],
         handshake_timeout: float,
         metrics: RequestMetrics,
+        tls: NbdTls | None = None,
     ) -> None:
         """Starts the handshake.
 
@@ -63,13 +65,16 @@ class Connection(asyncio.BufferedProtocol):
             connections: the server's list, kept up to date by the connection.
             handshake_timeout: seconds; 0 drops the client at once.
             metrics: where requests are counted.
+            tls: what STARTTLS, then mandatory, upgrades to.
         """
         self.closed = asyncio.Event()
         self._connections = connections
         self._timeout = handshake_timeout
         self._metrics = metrics
         self._pass_began = 0.0
-        self._handshake = Handshake(exports)
+        self._tls = tls
+        self._upgrade: asyncio.Task[None] | None = None
+        self._handshake = Handshake(exports, tls_required=tls is not None)
         self._session: Session | None = None
         self._buffer = bytearray(_BUFFER)
         self._view = memoryview(self._buffer)
@@ -127,7 +132,7 @@ class Connection(asyncio.BufferedProtocol):
         """The client sends no more; it may still want its replies."""
         self._input_ended = True
         self._close_when_done()
-        return True
+        return self._upgrade is None  # TLS has no half-closed connections
 
     def pause_writing(self) -> None:
         """The client does not read its replies."""
@@ -178,6 +183,9 @@ class Connection(asyncio.BufferedProtocol):
         self._send_handshake()
         if handshake.state is State.CLOSED:
             self.finish()
+        elif handshake.state is State.UPGRADING and self._tls is not None:
+            self._transport.pause_reading()  # what comes next is TLS's
+            self._upgrade = self._loop.create_task(self._secure(self._tls))
         elif handshake.state is State.TRANSMISSION:
             self._session = handshake.session
             if self._session is not None:
@@ -187,6 +195,19 @@ class Connection(asyncio.BufferedProtocol):
             self._make_room(len(rest))
             self._view[: len(rest)] = rest
             self._end = len(rest)
+
+    async def _secure(self, tls: NbdTls) -> None:
+        """Goes on behind TLS; the deadline, or a stop, aborts the transport below."""
+        try:
+            transport = await tls.upgrade(self._transport, self)
+        except OSError as error:
+            _log.warning("connection dropped", reason=f"TLS handshake: {error}")
+            self._transport.abort()
+            self.connection_lost(error)
+            return
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=_GATHER)
+        self._handshake.secured(tls.refusal(transport))
 
     def _send_handshake(self) -> None:
         self._transport.write(bytes(self._handshake.output))

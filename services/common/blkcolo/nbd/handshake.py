@@ -2,11 +2,15 @@
 
     GREETING --client flags--> OPTIONS --GO / EXPORT_NAME--> TRANSMISSION
                                OPTIONS --ABORT, a protocol violation--> CLOSED
+                               OPTIONS --STARTTLS--> UPGRADING --`secured`--> OPTIONS
 
 Theory of operation: `receive` takes whatever came, answers every whole option into
 `output`, and keeps the rest. An option that is wrong gets its error reply and the
 session stays in OPTIONS, as the specification demands; only what cannot be answered
-(bad magic, unknown client flags, EXPORT_NAME of a missing export) closes.
+(bad magic, unknown client flags, EXPORT_NAME of a missing export) closes. Where TLS is
+mandatory, nothing but STARTTLS and ABORT is served before it. A client that sends
+anything between STARTTLS and the end of the TLS handshake is dropped: somebody may
+have slipped it in.
 """
 
 from __future__ import annotations
@@ -54,6 +58,7 @@ class State(enum.Enum):
 
     GREETING = "greeting"
     OPTIONS = "options"
+    UPGRADING = "upgrading"
     TRANSMISSION = "transmission"
     CLOSED = "closed"
 
@@ -73,7 +78,9 @@ class _Malformed(Exception):
 class Handshake:
     """One connection's handshake."""
 
-    def __init__(self, exports: Mapping[str, Export]) -> None:
+    def __init__(
+        self, exports: Mapping[str, Export], *, tls_required: bool = False
+    ) -> None:
         """Offers the exports; the name "" stands for the first."""
         self.state = State.GREETING
         self.output = bytearray(GREETING)
@@ -84,12 +91,23 @@ class Handshake:
         self._structured = False
         self._context_of: str | None = None
         self._options = 0
+        self._tls_required = tls_required
+        self._secured = False
+        self._refusal = b""
 
     def receive(self, data: bytes | memoryview) -> None:
         """Takes bytes of the client."""
         self._input += data
         while self._step():
             pass
+        if self.state is State.UPGRADING and self._input:
+            self.state = State.CLOSED
+
+    def secured(self, refusal: str = "") -> None:
+        """TLS stands; with a `refusal` every option is answered with it."""
+        self.state = State.OPTIONS
+        self._secured = True
+        self._refusal = refusal.encode()
 
     @property
     def rest(self) -> bytes:
@@ -137,6 +155,7 @@ class Handshake:
             Option.EXPORT_NAME: self._export_name,
             Option.ABORT: self._abort,
             Option.LIST: self._list,
+            Option.STARTTLS: self._start_tls,
             Option.STRUCTURED_REPLY: self._structured_reply,
             Option.INFO: self._info,
             Option.GO: self._go,
@@ -144,6 +163,8 @@ class Handshake:
             Option.SET_META_CONTEXT: self._set_contexts,
         }
         self._current = option
+        if option != Option.ABORT and self._refuses(option):
+            return
         step = steps.get(option)
         if step is None:
             self._reply(OptionReply.ERR_UNSUP, b"not supported by this server")
@@ -152,6 +173,21 @@ class Handshake:
             step(data)
         except _Malformed as error:
             self._reply(OptionReply.ERR_INVALID, str(error).encode())
+
+    def _refuses(self, option: int) -> bool:
+        """Answers what needs TLS first, or a certificate with another role."""
+        needs_tls = self._tls_required and not self._secured
+        if needs_tls and option != Option.STARTTLS:
+            kind, why = OptionReply.ERR_TLS_REQD, b"TLS is mandatory here"
+        elif self._refusal:
+            kind, why = OptionReply.ERR_POLICY, self._refusal
+        else:
+            return False
+        if option == Option.EXPORT_NAME:
+            self.state = State.CLOSED  # the option has no error reply
+        else:
+            self._reply(kind, why)
+        return True
 
     def _reply(self, kind: OptionReply, data: bytes = b"") -> None:
         self.output += _REPLY.pack(OPTION_REPLY_MAGIC, self._current, kind, len(data))
@@ -178,6 +214,18 @@ class Handshake:
         del data
         self._reply(OptionReply.ACK)
         self.state = State.CLOSED
+
+    def _start_tls(self, data: bytes) -> None:
+        if not self._tls_required:
+            self._reply(OptionReply.ERR_UNSUP, b"this server has no TLS")
+            return
+        _require_empty(data)
+        if self._secured:
+            raise _Malformed("TLS is in use already")
+        self._reply(OptionReply.ACK)
+        # Whatever was agreed on in the clear may be somebody else's wish.
+        self._structured, self._context_of = False, None
+        self.state = State.UPGRADING
 
     def _list(self, data: bytes) -> None:
         _require_empty(data)

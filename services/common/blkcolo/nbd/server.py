@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from blkcolo.addresses import Address
     from blkcolo.nbd.export import Export
+    from blkcolo.nbd.tls import NbdTls
 
 #: Seconds that requests under way get when the server stops.
 _STOP_SECONDS = 3.0
@@ -30,6 +31,7 @@ class NbdServer:
         *,
         handshake_timeout: float = 10.0,
         max_connections: int = 100,
+        tls: NbdTls | None = None,
     ) -> None:
         """Takes what to serve.
 
@@ -37,6 +39,7 @@ class NbdServer:
             exports: by name; may change while the server runs.
             handshake_timeout: seconds a client has to choose an export.
             max_connections: further clients are dropped at once.
+            tls: then every client must upgrade by STARTTLS.
         """
         self.bound: Address | None = None
         self.connections: set[Connection] = set()
@@ -44,6 +47,7 @@ class NbdServer:
         self._exports = exports
         self._handshake_timeout = handshake_timeout
         self._max_connections = max_connections
+        self._tls = tls
         self._server: asyncio.Server | None = None
 
     async def start(self, address: Address) -> None:
@@ -78,11 +82,15 @@ class NbdServer:
     def _accept(self) -> Connection:
         full = len(self.connections) >= self._max_connections
         timeout = 0.0 if full else self._handshake_timeout
-        return Connection(self._exports, self.connections, timeout, self.metrics)
+        return Connection(
+            self._exports, self.connections, timeout, self.metrics, self._tls
+        )
 
     def uri(self, export: str) -> str:
         """The NBD URI of an export."""
-        return self.bound.nbd_uri(export) if self.bound is not None else ""
+        if self.bound is None:
+            return ""
+        return self.bound.nbd_uri(export, tls=self._tls is not None)
 
     async def stop(self) -> None:
         """Accepts nobody, completes what is under way, closes all connections."""

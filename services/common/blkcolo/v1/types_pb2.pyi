@@ -213,6 +213,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A program error; the log has the details."""
     REASON_BUFFER_FULL: _Reason.ValueType  # 32
     """The secondary's Disk Buffer is at its limit and the policy says detach."""
+    REASON_NOT_PERMITTED: _Reason.ValueType  # 33
+    """The caller's certificate has no role that may call this."""
+    REASON_INSECURE: _Reason.ValueType  # 34
+    """It would be plain text beyond this machine, which is not allowed here."""
     REASON_WRONG_ROLE: _Reason.ValueType  # 40
     """The group is in the other role here."""
     REASON_NO_HEADWAY: _Reason.ValueType  # 41
@@ -287,6 +291,10 @@ REASON_INTERNAL: Reason.ValueType  # 31
 """A program error; the log has the details."""
 REASON_BUFFER_FULL: Reason.ValueType  # 32
 """The secondary's Disk Buffer is at its limit and the policy says detach."""
+REASON_NOT_PERMITTED: Reason.ValueType  # 33
+"""The caller's certificate has no role that may call this."""
+REASON_INSECURE: Reason.ValueType  # 34
+"""It would be plain text beyond this machine, which is not allowed here."""
 REASON_WRONG_ROLE: Reason.ValueType  # 40
 """The group is in the other role here."""
 REASON_NO_HEADWAY: Reason.ValueType  # 41
