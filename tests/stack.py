@@ -139,7 +139,7 @@ class Stack:
 
     # Processes.
 
-    def start(self, *names: str) -> None:
+    def start(self, *names: str, seconds: float = 20) -> None:
         for name in names or NAMES:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
@@ -152,9 +152,9 @@ class Stack:
                     stderr=log,
                 )
         for name in names or NAMES:
-            self._wait_ready(name)
+            self._wait_ready(name, seconds)
 
-    def _wait_ready(self, name: str) -> None:
+    def _wait_ready(self, name: str, seconds: float) -> None:
         process = self.processes[name]
 
         def ready() -> bool:
@@ -162,7 +162,7 @@ class Stack:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", self.grpc[name])) == 0
 
-        wait_until(ready, f"{name} listens")
+        wait_until(ready, f"{name} listens", seconds)
 
     def stop(self, *names: str) -> None:
         for name in names or ("coordinator", "primary", "secondary"):

@@ -136,7 +136,7 @@ def test_memory_stays_within_64_mib_and_half_a_percent_of_the_undo(
         filled = peak_memory(stack)
         stack.kill("secondary")
         began = time.monotonic()
-        stack.start("secondary")
+        stack.start("secondary", seconds=300)
         seconds = time.monotonic() - began
         restarted = peak_memory(stack)
         assert stack.secondary_status().buffer_bytes == held

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,3 +58,73 @@ def test_changed_byte_is_never_read_as_good(
         read_back(file)
     assert "log" in str(damage.value)
     assert damage.value.offset <= at
+
+
+def damaged(file: MemoryFile, *, host: bool = False) -> DataLoss:
+    with pytest.raises(DataLoss) as damage:
+        list(records.RecordLog(file, "log", host=host).load())
+    return damage.value
+
+
+def test_damaged_last_record_is_refused_not_cut() -> None:
+    file, ends = log_of([b"one", b"two"])
+    file.content[-1] ^= 1
+    assert damaged(file).offset == ends[0]
+    assert file.size == ends[1]
+
+
+def test_torn_record_that_holds_a_copy_of_a_log_is_still_a_torn_tail() -> None:
+    inner, _ = log_of([b"a log in the VM's own files"] * 3)
+    file, ends = log_of([b"one", bytes(inner.content) + bytes(9)])
+    file.truncate(file.size - 1)
+    assert read_back(file) == [b"one"]
+    assert file.size == ends[0]
+
+
+def host_log(file: MemoryFile) -> records.RecordLog:
+    """Three records, each synced before the next: two watermarks."""
+    log = records.RecordLog(file, "log", host=True)
+    for number in range(3):
+        log.add(1, number, 0, b"payload")
+        log.sync()
+    return log
+
+
+def test_after_power_loss_only_what_a_watermark_vouches_for_is_damage() -> None:
+    file = MemoryFile()
+    host_log(file)
+    whole = [r.a for r in records.RecordLog(file, "log", host=True).load()]
+    assert whole == [0, 1, 2]
+    file.content[-1] ^= 1  # nothing says that the last one was durable
+    assert [r.a for r in records.RecordLog(file, "log", host=True).load()] == [0, 1]
+    file = MemoryFile()
+    host_log(file)
+    file.content[records.HEADER_SIZE] ^= 1
+    assert damaged(file, host=True).offset == 0
+
+
+def test_watermark_in_a_copied_log_vouches_for_nothing() -> None:
+    inner = MemoryFile()
+    host_log(inner)
+    file = MemoryFile()
+    log = records.RecordLog(file, "log", host=True)
+    log.add(1, 0, 0, bytes(inner.content))
+    file.content[-1] ^= 1
+    assert list(records.RecordLog(file, "log", host=True).load()) == []
+    assert file.size == 0
+
+
+def test_log_whose_sync_failed_takes_nothing_more() -> None:
+    class Failing(MemoryFile):
+        def sync(self) -> None:
+            raise OSError(errno.EIO, "lost page")
+
+    file = Failing()
+    log = records.RecordLog(file, "undo-7", host=True)
+    log.add(1, 0, 0)
+    with pytest.raises(OSError, match="lost page"):
+        log.sync()
+    assert log.lost_from == 0
+    for again in (log.sync, lambda: log.add(1, 1, 0)):
+        with pytest.raises(OSError, match="undo-7 takes nothing more"):
+            again()
