@@ -7,8 +7,8 @@ last checkpoint, what does it cost my VM, what is it waiting for, who is who.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from grafana_foundation_sdk.builders import dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.builders.common import VizLegendOptions
@@ -28,8 +28,7 @@ _SOURCE = DataSourceRef(type_val="prometheus", uid="prometheus")
 _GROUP = 'group=~"$group"'
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """One query and what its lines are called."""
 
     expr: str
@@ -278,7 +277,8 @@ def _stream_panels() -> list[timeseries.Panel]:
         _graph(
             "Reconnects",
             "ops",
-            Curve(_rate("blkcolo_primary_reconnects_total"), "{{group}}"),
+            Curve(_rate("blkcolo_primary_resyncs_total", "plan"), "{{plan}}"),
+            text="New streams, by what had to be compared in them.",
         ),
         _graph(
             "Resync progress",
@@ -316,7 +316,7 @@ def _trust_panels() -> list[timeseries.Panel]:
             "s",
             Curve(f"time() - {verified}", "{{group}}"),
             Curve(
-                f"blkcolo_primary_verify_mismatch_blocks_total{{{_GROUP}}}",
+                f"blkcolo_primary_verify_mismatching_blocks_total{{{_GROUP}}}",
                 "{{group}} blocks that differed",
             ),
         ),

@@ -246,7 +246,7 @@ def _exposed(
 
 def _units(name: str) -> tuple[str, ...]:
     """The unit that a name ends with."""
-    unit = re.search(r"_(bytes|seconds)(_total)?$", name)
+    unit = re.search(r"_(bytes_per_second|bytes|seconds)(_total)?$", name)
     return (unit[1],) if unit else ("",)
 
 

@@ -60,7 +60,11 @@ class PrimaryNode:
             settle_bytes=2 * BLOCK_SIZE,
         )
         self._local = LocalWrites(
-            self.core, world.volumes, self.lose, host=self.machine.host
+            self.core,
+            world.volumes,
+            self.lose,
+            host=self.machine.host,
+            clock=lambda: world.clock.now,
         )
         self.stream: Stream | None = None
         self._progress_at = 0.0

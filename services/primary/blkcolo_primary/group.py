@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +20,7 @@ from blkcolo.errors import (
     Unavailable,
     from_os_error,
 )
+from blkcolo.histograms import LatencyHistogram
 from blkcolo.stream import Hello
 from blkcolo.wakeup import Wakeup
 from blkcolo_primary.comparison_run import ComparisonRun
@@ -95,6 +97,9 @@ class ForwardGroup:
         )
         self.resync_run: ComparisonRun | None = None
         self._link: asyncio.Task[None] | None = None
+        self._stream: Link | None = None
+        #: How long a step of a checkpoint held the loop, and VM writes with it.
+        self.stalls = LatencyHistogram()
         self._clear: asyncio.Task[None] | None = None
         self._cleared_at = 0.0
 
@@ -149,6 +154,7 @@ class ForwardGroup:
             timeout=self.settings.link_timeout_seconds,
             gather=0.0 if waited_for else self.settings.gather_seconds,
         )
+        self._stream = link
         self._link = asyncio.create_task(self._run(link), name=f"link {self.name}")
         deadline = asyncio.get_running_loop().time() + timeout
         while self.core.state is ForwardState.CONNECTING:
@@ -344,12 +350,15 @@ class ForwardGroup:
 
     def prepare(self, epoch: int, generation: int) -> int:
         """Puts the barrier into the stream; returns its seq."""
+        began = perf_counter()
         seq = self.core.prepare(epoch, generation)
         self.work.fire()
+        self.stalls.observe(perf_counter() - began)
         return seq
 
     def do_checkpoint(self, epoch: int, generation: int) -> int:
         """Learns of a commit."""
+        began = perf_counter()
         committed = self.core.do_checkpoint(epoch, generation)
         now = asyncio.get_running_loop().time()
         due = (
@@ -365,7 +374,16 @@ class ForwardGroup:
             else:
                 self._finish_clear()
         self.changed.fire()
+        self.stalls.observe(perf_counter() - began)
         return committed
+
+    @property
+    def no_progress_seconds(self) -> float:
+        """For how long the secondary applied nothing of what is under way."""
+        outbox, stream = self.core.outbox, self._stream
+        if outbox is None or stream is None:
+            return 0.0
+        return stream.idle_seconds(outbox)
 
     async def _clear_durably(self) -> None:
         """Syncs the disks before the bits of their writes go."""

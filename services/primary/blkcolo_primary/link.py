@@ -7,6 +7,7 @@ whoever runs it learns why from the BlkcoloError that it raises.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 import grpc
@@ -112,7 +113,7 @@ class Link:
                 f"{self._address} answered a hello with {type(answer).__name__};"
                 " run the same version on both sides",
             )
-        self._progress_at = asyncio.get_running_loop().time()
+        self._progress_at = monotonic()
         return self._owner.on_welcome(answer)
 
     async def _read(self, call: _Call) -> Response:
@@ -150,12 +151,12 @@ class Link:
     def _note_progress(self, outbox: Outbox) -> None:
         """Waiting starts with the first message that is not applied yet."""
         if outbox.applied_seq >= outbox.last_seq - 1:
-            self._progress_at = asyncio.get_running_loop().time()
+            self._progress_at = monotonic()
 
     async def _receive(self, call: _Call) -> None:
         while True:
             answer = await self._read(call)
-            self._progress_at = asyncio.get_running_loop().time()
+            self._progress_at = monotonic()
             if isinstance(answer, Ack):
                 self._owner.on_ack(answer)
             elif isinstance(answer, Mismatch):
@@ -163,15 +164,18 @@ class Link:
 
     async def _watch(self, outbox: Outbox) -> None:
         """Ends a link whose secondary stopped answering (the peer that hangs)."""
-        loop = asyncio.get_running_loop()
         while True:
-            idle = loop.time() - self._progress_at
-            if outbox.drained:
-                idle = 0.0
-                self._progress_at = loop.time()
-            elif idle > self._timeout:
+            idle = self.idle_seconds(outbox)
+            if idle > self._timeout:
                 raise self._silent()
             await asyncio.sleep(max(self._timeout - idle, 0.05) / 4)
+
+    def idle_seconds(self, outbox: Outbox) -> float:
+        """How long nothing came back while something is under way; any thread."""
+        now = monotonic()
+        if outbox.drained:
+            self._progress_at = now
+        return now - self._progress_at
 
     def _silent(self) -> Unavailable:
         return Unavailable(

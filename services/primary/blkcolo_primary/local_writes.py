@@ -35,6 +35,7 @@ class LocalWrites:
         lose: Callable[[BlkcoloError], None],
         *,
         host: bool,
+        clock: Callable[[], float],
     ) -> None:
         """Takes the group.
 
@@ -43,11 +44,15 @@ class LocalWrites:
             volumes: its volumes.
             lose: gives the stream up, and says why.
             host: power loss is to be survived: marks are to be durable.
+            clock: seconds on a clock that never jumps.
         """
         self._core = core
         self._volumes = volumes
         self._lose = lose
         self._host = host
+        self._clock = clock
+        #: How long the disk took for the last write, zero or trim.
+        self.disk_seconds = 0.0
 
     def congestion(self) -> BlkcoloError:
         """Why a write would have to wait for the secondary, while it would."""
@@ -73,11 +78,13 @@ class LocalWrites:
             OSError: refused, or the disk failed; what the disk holds then is sent.
         """
         self._prepare(volume, offset, len(data))
+        began = self._clock()
         try:
             self._core.disks[volume].write(offset, data)
         except OSError:
             self._mirror(volume, offset, len(data))
             raise
+        self.disk_seconds = self._clock() - began
         return self._core.wrote(volume, offset, data)
 
     def zero(
@@ -91,12 +98,14 @@ class LocalWrites:
     ) -> int | None:
         """One zero or trim, by `work`; as `write`."""
         self._prepare(volume, offset, length)
+        began = self._clock()
         try:
             work()
         except OSError as error:
             if error.errno != errno.ENOTSUP:  # that says: nothing was done
                 self._mirror(volume, offset, length)
             raise
+        self.disk_seconds = self._clock() - began
         return self._core.zeroed(volume, offset, length, trim=trim)
 
     def _prepare(self, volume: int, offset: int, length: int) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from blkcolo_primary.forward_state import ForwardState
@@ -48,7 +52,23 @@ def _resync_eta(group: ForwardGroup) -> float | None:
     return group.resync_run.eta_seconds if running and group.resync_run else None
 
 
-_PROGRESS: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
+_OF_GROUP: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
+    "accepts_writes": (
+        "1 while VM writes are accepted: 0 once it is fenced.",
+        lambda group: float(group.core.state is not ForwardState.FENCED),
+    ),
+    "throttled": (
+        "1 while VM writes wait for the secondary.",
+        lambda group: float(group.vm_writes.throttled),
+    ),
+    "window_bytes": (
+        "Bytes in flight at which VM writes are held up.",
+        lambda group: group.core.window_bytes,
+    ),
+    "no_progress_seconds": (
+        "For how long the secondary applied nothing of what is under way.",
+        lambda group: group.no_progress_seconds,
+    ),
     "resync_total_bytes": (
         "Bytes that this stream's resync compares in all; no sample without one.",
         lambda group: group.core.resync.total_bytes if group.core.resync else None,
@@ -98,17 +118,35 @@ class ForwardCollector(Collector):
             yield gauge
         yield from _special(cores)
         yield from _resyncs(cores)
-        yield from self._progress()
+        yield from self._of_groups()
+        yield from self._latencies()
 
-    def _progress(self) -> Iterable[Metric]:
+    def _of_groups(self) -> Iterable[Metric]:
         """Samples that are there only where there is something to say."""
-        for name, (text, read) in _PROGRESS.items():
+        for name, (text, read) in _OF_GROUP.items():
             gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
             for label, group in self._groups.items():
                 value = read(group)
                 if value is not None:
                     gauge.add_metric([label], float(value))
             yield gauge
+
+    def _latencies(self) -> Iterable[Metric]:
+        added = HistogramMetricFamily(
+            f"{_PREFIX}_write_added_seconds",
+            "What replication adds to the latency of VM writes: from the local write"
+            " to the reply; a wait at a full window counts once.",
+            labels=["group"],
+        )
+        stalls = HistogramMetricFamily(
+            f"{_PREFIX}_checkpoint_stall_seconds",
+            "How long a step of a checkpoint held VM writes up.",
+            labels=["group"],
+        )
+        for label, group in self._groups.items():
+            group.vm_writes.added.add_to(added, [label])
+            group.stalls.add_to(stalls, [label])
+        yield from (added, stalls)
 
 
 def _resyncs(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import errno
 from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
 from typing import TYPE_CHECKING
 
+from blkcolo.histograms import LatencyHistogram
 from blkcolo.stream import Flush
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.intent_sync import IntentSync
@@ -60,7 +62,12 @@ class VmWrites:
         self.served_bytes = 0
         self.intent_sync = IntentSync(core, self._slow, lose)
         self._flushes: set[asyncio.Task[None]] = set()
-        self._local = LocalWrites(core, volumes, lose, host=core.host)
+        self._local = LocalWrites(
+            core, volumes, lose, host=core.host, clock=perf_counter
+        )
+        #: What replication adds to the latency of writes without FUA.
+        self.added = LatencyHistogram()
+        self._gate_began = 0.0
 
     @property
     def throttled(self) -> bool:
@@ -74,6 +81,7 @@ class VmWrites:
         if self._held_up():
             if self._gate is None:
                 self._gate = asyncio.get_running_loop().create_future()
+                self._gate_began = perf_counter()
             return self._gate
         if self._core.host:
             return self.intent_sync.wait_for(volume, offset, length)
@@ -94,6 +102,7 @@ class VmWrites:
         gate = self._gate
         if gate is not None and not self._held_up():
             self._gate = None
+            self.added.observe(perf_counter() - self._gate_began)
             if not gate.done():
                 gate.set_result(None)
 
@@ -102,11 +111,12 @@ class VmWrites:
     ) -> asyncio.Future[None] | None:
         """Writes locally and into the stream; raises OSError."""
         self.served_bytes += len(data)
+        began = perf_counter()
         try:
             seq = self._local.write(volume, offset, data)
         finally:
             self._wake_sender()
-        return self._answer(volume, seq, fua=fua)
+        return self._answer(volume, seq, began, fua=fua)
 
     def zero(
         self,
@@ -120,11 +130,12 @@ class VmWrites:
     ) -> asyncio.Future[None] | None:
         """Zeroes locally by `work` and in the stream; raises OSError."""
         self.served_bytes += length
+        began = perf_counter()
         try:
             seq = self._local.zero(volume, offset, length, work, trim=trim)
         finally:
             self._wake_sender()
-        return self._answer(volume, seq, fua=fua)
+        return self._answer(volume, seq, began, fua=fua)
 
     def _wake_sender(self) -> None:
         outbox = self._core.outbox
@@ -132,17 +143,23 @@ class VmWrites:
             self._work.fire()
 
     def _answer(
-        self, volume: int, seq: int | None, *, fua: bool
+        self, volume: int, seq: int | None, began: float, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """What the reply to a write waits for, by the ack policy."""
         if fua:
             return self.flush(volume)
+        began += self._local.disk_seconds
         waits = seq is not None and self._policy.ack_policy != "async"
         frozen = (
             self._core.state is ForwardState.LOST
             and self._policy.on_disconnect == "freeze"
         )
-        return self._writes.wait_for(seq or 0) if waits or frozen else None
+        if not waits and not frozen:
+            self.added.observe(perf_counter() - began)
+            return None
+        reply = self._writes.wait_for(seq or 0)
+        reply.add_done_callback(lambda _: self.added.observe(perf_counter() - began))
+        return reply
 
     def flush(self, volume: int) -> asyncio.Future[None]:
         """Makes the local disk durable; with `applied`, the secondary's too."""

@@ -90,6 +90,8 @@ class DiskBuffer:
             DataLoss: a layer's or overlay's log is damaged.
         """
         self.volumes = volumes
+        #: Bytes written, zeroed and trimmed, and of undo logs, since the start.
+        self.applied_bytes = self.saved_bytes = 0
         self.disks = disks
         self.host = host
         self._files = BufferFiles(folder, volumes, host=host)
@@ -171,6 +173,7 @@ class DiskBuffer:
         """
         yield from self._create_layer(batch.epoch)
         layer = self._layer(batch.epoch)
+        held = layer.bytes_held if layer is not None else 0
         payload = memoryview(batch.payload)
         step = SaveAndWrite(self.disks, self.volumes, layer, payload)
         position = 0
@@ -190,6 +193,8 @@ class DiskBuffer:
                     yield from self._run(step)
                 step.add_zero(volume, start, part, may_trim=kind == RecordKind.TRIM)
         yield from self._run(step)
+        self.applied_bytes += sum(batch.lengths)
+        self.saved_bytes += layer.bytes_held - held if layer is not None else 0
 
     def _run(self, step: SaveAndWrite) -> Iterator[Sync | None]:
         """Saves, then writes. Saving happens before overwriting, always."""

@@ -65,6 +65,14 @@ _COUNTERS: dict[str, tuple[str, Callable[[ReplicaGroup], float]]] = {
         "Bytes of the stream taken into memory.",
         lambda group: group.received_bytes,
     ),
+    "applied_bytes": (
+        "Bytes written, zeroed and trimmed by the stream.",
+        lambda group: group.replica.buffer.applied_bytes,
+    ),
+    "undo_saved_bytes": (
+        "Bytes appended to undo layers: by applied_bytes, the write amplification.",
+        lambda group: group.replica.buffer.saved_bytes,
+    ),
     "flushed_bytes": (
         "Bytes moved from the Disk Buffer into the disk.",
         lambda group: group.flushed_bytes,
