@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from cyclopts import App, Group, Parameter
 from rich.console import Console
 
-from blkcolo.errors import BlkcoloError, Reason
+from blkcolo.errors import BlkcoloError, Reason, Unavailable
 from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
 from blkcolo.settings import ServiceSettings, SettingsError, load, show
 from blkcolo_cli import maintain, operate, up
@@ -126,7 +126,8 @@ def main() -> None:
         sys.exit(EXIT_CANNOT_START)
     except BlkcoloError as error:
         _complain(error)
-        unreachable = error.reason is Reason.PEER_UNREACHABLE
+        silent = isinstance(error, Unavailable)  # or it answered, of somebody else
+        unreachable = silent and error.reason is Reason.PEER_UNREACHABLE
         sys.exit(EXIT_UNREACHABLE if unreachable else EXIT_FAILED)
     sys.exit(code if isinstance(code, int) else EXIT_OK)
 

@@ -212,6 +212,7 @@ class GroupDriver:
                 discard_secondary=self._discard_secondary,
             )
         except BlkcoloError as error:
+            self._start_answered = False  # the loss is counted here
             self._backoff.failed(time.monotonic(), error)
             raise
         self._discard_secondary = False

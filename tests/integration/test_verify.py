@@ -1,0 +1,165 @@
+"""Online verify finds what somebody changed under the secondary, and repairs it."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.nbd_client import NbdClient
+from tests.stack import MIB, ODD_SIZE, Stack, running, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+SIZES = (8 * MIB, ODD_SIZE)
+EXTENT = 65536
+#: Volume and offset of the flipped bytes: in data, at its edges, in a hole.
+FLIPS = [(0, 12345), (0, 3 * MIB - 1), (0, 6 * MIB + 7), (1, 0), (1, ODD_SIZE - 1)]
+
+
+def rng(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - test data
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("verify"), sizes=SIZES) as stack:
+        for number, length in enumerate((4 * MIB, ODD_SIZE)):
+            with NbdClient(stack.nbd["primary"], f"disk{number}") as vm:
+                for at in range(0, length, MIB):
+                    vm.write(at, rng(at).randbytes(min(MIB, length - at)))
+        stack.checkpoint()
+        yield stack
+
+
+def blkcolo(stack: Stack, *arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "blkcolo_cli", *arguments),
+            *("--coordinator", stack.address("coordinator")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def flip(stack: Stack) -> None:
+    """Changes bytes of the secondary's images behind its back."""
+    for volume, offset in FLIPS:
+        with stack.image("secondary", volume).open("r+b") as image:
+            image.seek(offset)
+            byte = image.read(1)
+            image.seek(offset)
+            image.write(bytes([byte[0] ^ 0x55]))
+
+
+def differs(stack: Stack) -> bool:
+    return any(
+        stack.image("secondary", number).read_bytes()
+        != stack.image("primary", number).read_bytes()
+        for number in range(len(SIZES))
+    )
+
+
+def sample(stack: Stack, name: str) -> float | None:
+    for line in stack.scrape("primary").splitlines():
+        if line.startswith(f'blkcolo_primary_{name}{{group="vm1"}}'):
+            return float(line.split()[1])
+    return None
+
+
+def test_equal_disks_are_found_equal_and_the_next_checkpoint_is_verified(
+    stack: Stack,
+) -> None:
+    code, said = blkcolo(stack, "verify")
+    assert code == 0, said
+    assert "both sides are equal" in said
+    epoch = stack.checkpoint()
+    assert sample(stack, "last_verified_checkpoint") == epoch
+    assert sample(stack, "last_verified_timestamp_seconds")
+    assert stack.primary_status().last_verified_checkpoint == epoch
+
+
+def test_flipped_bytes_are_found_exactly_repaired_and_told(stack: Stack) -> None:
+    before = sample(stack, "verify_mismatching_blocks_total") or 0
+    flip(stack)
+    code, said = blkcolo(stack, "verify", "--json")
+    assert code == 5, said
+    report = json.loads(said)
+    found = {
+        (extent["volume"], offset)
+        for extent in report["differing"]
+        for offset in range(
+            int(extent["offset"]),
+            int(extent["offset"]) + int(extent["length"]),
+            EXTENT,
+        )
+        if int(extent["length"]) <= EXTENT
+    }
+    # In the hole the whole of it is one extent: there are no checksums of nothing.
+    in_data = [(v, o) for v, o in FLIPS if not (v == 0 and o >= 4 * MIB)]
+    assert found == {(f"disk{v}", o // EXTENT * EXTENT) for v, o in in_data}
+    holes = [e for e in report["differing"] if int(e["length"]) > EXTENT]
+    assert [(e["volume"], int(e["offset"])) for e in holes] == [("disk0", 4 * MIB)]
+    assert not differs(stack)
+    assert (sample(stack, "verify_mismatching_blocks_total") or 0) > before
+    assert stack.log("primary").count("verify: the secondary's disk differs") >= len(
+        in_data
+    )
+    assert "differed" in blkcolo(stack, "status")[1]
+    assert blkcolo(stack, "verify")[0] == 0
+
+
+def test_writes_that_go_on_are_never_taken_for_differences(stack: Stack) -> None:
+    stop = threading.Event()
+
+    def write() -> None:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            data = rng(3)
+            while not stop.is_set():
+                vm.write(data.randrange(8 * MIB - 8192), data.randbytes(8192))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(3):
+            code, said = blkcolo(stack, "verify")
+            assert code == 0, said
+    finally:
+        stop.set()
+        writer.join(20)
+
+
+def test_scrub_finds_and_repairs_by_itself(tmp_path: Path) -> None:
+    options = "scrub_bytes_per_second = 33554432\n"
+    with running(tmp_path, sizes=SIZES, primary_options=options) as stack:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+        stack.checkpoint()
+        flip(stack)
+        wait_until(
+            lambda: sample(stack, "verify_mismatching_blocks_total"), "it is found", 30
+        )
+        wait_until(lambda: not differs(stack), "it is repaired")
+        assert stack.primary_status().verify.scrub
+
+
+def test_verify_that_cannot_run_says_why(stack: Stack) -> None:
+    stack.kill("secondary")
+    wait_until(lambda: stack.primary_status().state not in (3, 4), "the stream is lost")
+    code, said = blkcolo(stack, "verify")
+    assert code == 1
+    assert "verif" in said or "lost" in said
+    stack.start("secondary")
