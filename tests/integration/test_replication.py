@@ -114,7 +114,11 @@ def test_fio_runs_under_ten_checkpoints_a_second_and_failover_is_exact(
 
 
 def test_writes_in_causal_order_stay_so_over_two_volumes(tmp_path: Path) -> None:
-    """B on one volume is written only after A's reply on the other."""
+    """B on one volume is written only after A's reply on the other.
+
+    Each write is known, so the failed-over disks must be, byte for byte, what some
+    first part of the writes makes of empty ones.
+    """
     written = 0
     for attempt in range(3):
         folder = tmp_path / str(attempt)
@@ -128,19 +132,36 @@ def test_writes_in_causal_order_stay_so_over_two_volumes(tmp_path: Path) -> None
             finally:
                 writer.stopped.set()
                 writer.join(20)
-            with (
-                NbdClient(stack.nbd["secondary"], "disk0") as first,
-                NbdClient(stack.nbd["secondary"], "disk1") as second,
-            ):
-                a = int.from_bytes(first.read(8, 8), "big")
-                b = int.from_bytes(second.read(512, 8), "big")
+            stack.wait_flushed()
+            first, second = (stack.image("secondary", n).read_bytes() for n in (0, 1))
+            a = int.from_bytes(first[8:16], "big")
+            b = int.from_bytes(second[512:520], "big")
             assert 0 < b <= a <= b + 1
+            assert first in (after_steps(a, a), after_steps(a, a + 1))
+            assert second == bytes(512) + b.to_bytes(8, "big") + bytes(2 * MIB - 520)
             written += writer.count
     assert written > 4500
 
 
+def after_steps(counted: int, slots: int) -> bytes:
+    """disk0 when the counter says `counted` and so many slots were written."""
+    disk = bytearray(ODD_SIZE)
+    for number in range(max(1, slots - CausalWriter.SLOTS + 1), slots + 1):
+        at = CausalWriter.slot(number)
+        disk[at : at + 8] = number.to_bytes(8, "big")
+    disk[8:16] = counted.to_bytes(8, "big")
+    return bytes(disk)
+
+
 class CausalWriter(threading.Thread):
     """Writes A on disk0 and, after its reply, B on disk1, until it is fenced."""
+
+    SLOTS = 64
+
+    @classmethod
+    def slot(cls, number: int) -> int:
+        """Where on disk0 step `number` leaves its number, before the counter."""
+        return 4096 * (number % cls.SLOTS + 1)
 
     def __init__(self, stack: Stack) -> None:
         super().__init__()
@@ -158,8 +179,9 @@ class CausalWriter(threading.Thread):
             contextlib.suppress(NbdReplyError),
         ):
             while not self.stopped.is_set():
-                number = (self.count + 1).to_bytes(8, "big")
-                first.write(4096 * (self.count % 64 + 1), number)
+                step = self.count + 1
+                number = step.to_bytes(8, "big")
+                first.write(self.slot(step), number)
                 first.write(8, number)
                 second.write(512, number)
                 self.count += 1
