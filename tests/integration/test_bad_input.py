@@ -262,7 +262,11 @@ def start_fails(stack: Stack, name: str) -> str:
 
 def test_port_in_use_names_the_key(tmp_path: Path) -> None:
     stack = Stack(tmp_path)
-    for kind, ports in (("grpc", stack.grpc), ("nbd", stack.nbd)):
+    for kind, ports in (
+        ("grpc", stack.grpc),
+        ("nbd", stack.nbd),
+        ("metrics", stack.metrics),
+    ):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", ports["primary"]))
             taken.listen()
