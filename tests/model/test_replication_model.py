@@ -32,12 +32,12 @@ from blkcolo.errors import (
     Unavailable,
 )
 from blkcolo.extents import BLOCK_SIZE
+from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Flush, Hello, Mismatch, VolumeId, Welcome
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome, Step
 from blkcolo_coordinator.failover_run import FailoverRun
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.intent_log import IntentLog
 from blkcolo_primary.resync_plan import ResyncPlan
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
@@ -96,6 +96,7 @@ class Replication(RuleBasedStateMachine):
             VOLUMES,
             self.secondary_disks,
             self.folder,
+            IntentLog(self.folder, "vm", SIZES, BLOCK_SIZE),
             self._new_copy,
             ReplicaOptions(host_durable=HOST, history=HistoryPolicy(keep=2)),
         )

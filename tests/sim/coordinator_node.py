@@ -159,6 +159,7 @@ class CoordinatorNode:
             return
         epoch, generation = run.epoch, run.generation
         deadline = self.world.clock.now + _CALL - 0.2
+        step = run.step  # a call may arrive when the run is further
 
         def done(answer: Any) -> None:
             if isinstance(answer, BlkcoloError):
@@ -168,19 +169,17 @@ class CoordinatorNode:
             self._checkpoint(run)
 
         def serve(node: Any, answer: Callable[[Any], None]) -> None:
-            match run.step:
+            match step:
                 case Step.PREPARE_PRIMARY:
                     answer(node.prepare(epoch, generation))
                 case Step.PREPARE_SECONDARY:
                     node.prepare(epoch, generation, deadline, answer)
                 case Step.DO_SECONDARY:
                     node.do_checkpoint(epoch, generation, answer)
-                case Step.DO_PRIMARY:
+                case _:
                     answer(node.do_checkpoint(epoch, generation))
-                case None:
-                    pass
 
-        of_primary = run.step in (Step.PREPARE_PRIMARY, Step.DO_PRIMARY)
+        of_primary = step in (Step.PREPARE_PRIMARY, Step.DO_PRIMARY)
         self.world.call("primary" if of_primary else "secondary", serve, done, _CALL)
 
     def _fail_over(self, run: FailoverRun) -> None:

@@ -19,10 +19,10 @@ from blkcolo.errors import (
     from_os_error,
 )
 from blkcolo.extents import BLOCK_SIZE
+from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.intent_log import IntentLog
 from blkcolo_primary.local_writes import LocalWrites
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, from_os_error
+from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Batch, Flush, Hello, Mismatch, StreamFailure
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
@@ -47,6 +48,7 @@ class SecondaryNode:
             world.volumes,
             world.secondary_disks,
             self.machine.folder,
+            IntentLog(self.machine.folder, "vm", [v.size for v in world.volumes], 4096),
             lambda: f"copy {world.rng.random()}",
             ReplicaOptions(
                 host_durable=self.machine.host,

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from blkcolo.errors import DataLoss, Exhausted
+from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Hello, VolumeId
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
@@ -22,6 +23,7 @@ def test_a_new_stream_is_taken_behind_a_failed_sync_of_the_journal() -> None:
         _VOLUMES,
         [machine.image(4096)],
         machine.folder,
+        IntentLog(machine.folder, "vm", [4096], 4096),
         lambda: "copy",
         ReplicaOptions(host_durable=True),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blkcolo.extents import BLOCK_SIZE
+from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
@@ -13,7 +14,10 @@ _VOLUMES = (VolumeId("disk0", "uuid0", 4 * BLOCK_SIZE),)
 
 
 def _start(disk: MemoryFile, folder: MemoryFolder) -> Replica:
-    return Replica("vm", _VOLUMES, [disk], folder, lambda: "copy", ReplicaOptions())
+    intent = IntentLog(folder, "vm", [4 * BLOCK_SIZE], BLOCK_SIZE)
+    return Replica(
+        "vm", _VOLUMES, [disk], folder, intent, lambda: "copy", ReplicaOptions()
+    )
 
 
 def _protect(replica: Replica) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blkcolo.errors import Reason, Refused
+from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import Prepared, ReplicaOptions
@@ -17,8 +18,10 @@ def receiving() -> Replica:
     """A replica whose stream has begun and whose contents agree."""
     volumes = (VolumeId("disk0", "uuid0", SIZE),)
     disks = (MemoryFile(SIZE),)
+    folder = MemoryFolder()
+    intent = IntentLog(folder, "vm", [SIZE], 4096)
     replica = Replica(
-        "vm", volumes, disks, MemoryFolder(), lambda: "copy", ReplicaOptions()
+        "vm", volumes, disks, folder, intent, lambda: "copy", ReplicaOptions()
     )
     replica.hello(Hello("vm", 1, volumes))
     deliver(replica, 2, Verify((), complete=True))

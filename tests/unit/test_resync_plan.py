@@ -7,10 +7,10 @@ from itertools import product
 import pytest
 
 from blkcolo.errors import StaleGeneration
+from blkcolo.intent_log import Base, IntentLog
 from blkcolo.stream import Welcome
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.intent_log import Base, IntentLog
 from blkcolo_primary.resync_plan import ResyncPlan, plan
 from tests.memory_files import MemoryFile, MemoryFolder
 

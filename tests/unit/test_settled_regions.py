@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from blkcolo.extents import Extent
-from blkcolo_primary.intent_log import Base, IntentLog
-from blkcolo_primary.settled_regions import Copy
+from blkcolo.intent_log import Base, IntentLog
+from blkcolo.settled_regions import Copy
 from tests.memory_files import MemoryFolder
 
 REGION = 4096

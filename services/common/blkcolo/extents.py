@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.errors import Invalid, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: The granularity of saving and of the overlay, in bytes.
 BLOCK_SIZE = 4096
@@ -37,6 +40,29 @@ class Blocks(NamedTuple):
 def covering(offset: int, length: int) -> Blocks:
     """The blocks that hold at least one byte of the extent."""
     return Blocks(offset // BLOCK_SIZE, -(-(offset + length) // BLOCK_SIZE))
+
+
+def coarsened(extents: Sequence[Extent], most: int, size: int) -> list[Extent]:
+    """At most `most` extents that cover these: more bytes, never fewer.
+
+    Args:
+        extents: in order, without overlaps.
+        most: 1 or more.
+        size: of the volume, in bytes.
+    """
+    grain = BLOCK_SIZE
+    found = list(extents)
+    while len(found) > most:
+        grain *= 2
+        wide: list[Extent] = []
+        for extent in found:
+            start = extent.offset // grain * grain
+            end = min(-(-extent.end // grain) * grain, size)
+            if wide and start <= wide[-1].end:
+                start = wide.pop().offset
+            wide.append(Extent(start, end - start))
+        found = wide
+    return found
 
 
 def check_extent(volume: str, size: int, offset: int, length: int) -> None:

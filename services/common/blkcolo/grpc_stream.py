@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, cast
 import google_crc32c
 
 from blkcolo.errors import DataLoss, Invalid, Reason
+from blkcolo.extents import Extent
 from blkcolo.grpc_errors import failure_from, failure_message
 from blkcolo.stream import (
     Ack,
+    Ahead,
     Barrier,
     Batch,
     Flush,
@@ -145,13 +147,14 @@ def _encode_answer(message: Response) -> pb.WriteForwardResponse:
                 buffer_full=buffer_full,
             )
             return pb.WriteForwardResponse(ack=ack)
-        case Welcome(generation, committed, epoch, replica_id, incarnation):
+        case Welcome(generation, committed, epoch, replica_id, incarnation, ahead):
             welcome = pb.Welcome(
                 generation=generation,
                 committed_epoch=committed,
                 epoch=epoch,
                 replica_id=replica_id,
                 incarnation=incarnation,
+                ahead=_encode_ahead(ahead) if ahead is not None else None,
             )
             return pb.WriteForwardResponse(welcome=welcome)
         case Mismatch(extents):
@@ -187,6 +190,7 @@ def decode_response(message: pb.WriteForwardResponse) -> Response:
                 welcome.epoch,
                 welcome.replica_id,
                 welcome.incarnation,
+                _decode_ahead(welcome.ahead) if welcome.HasField("ahead") else None,
             )
         case "mismatch":
             return Mismatch(_decode_extents(message.mismatch.extents))
@@ -212,6 +216,7 @@ def _encode_hello(hello: Hello) -> pb.Hello:
         generation=hello.generation,
         volumes=[encode_volume(volume) for volume in hello.volumes],
         discard_secondary=hello.discard_secondary,
+        epoch=hello.epoch,
     )
 
 
@@ -223,7 +228,24 @@ def _decode_hello(hello: pb.Hello) -> Hello:
         volumes,
         hello.protocol_version,
         hello.discard_secondary,
+        hello.epoch,
     )
+
+
+def _encode_ahead(ahead: Ahead) -> pb.Ahead:
+    volumes = [
+        pb.AheadVolume(
+            offsets=[extent.offset for extent in extents],
+            lengths=[extent.length for extent in extents],
+        )
+        for extents in ahead.extents
+    ]
+    return pb.Ahead(replica_id=ahead.replica_id, volumes=volumes)
+
+
+def _decode_ahead(ahead: pb.Ahead) -> Ahead:
+    extents = (map(Extent, v.offsets, v.lengths) for v in ahead.volumes)
+    return Ahead(ahead.replica_id, tuple(tuple(each) for each in extents))
 
 
 def _encode_extents(extents: Iterable[VerifyExtent]) -> list[pb.VerifyExtent]:

@@ -14,6 +14,7 @@ import google_crc32c
 
 if TYPE_CHECKING:
     from blkcolo.errors import BlkcoloError
+    from blkcolo.extents import Extent
 
 #: Both sides MUST speak the same one.
 PROTOCOL_VERSION = 2
@@ -45,6 +46,8 @@ class Hello:
     volumes: tuple[VolumeId, ...]
     protocol_version: int = PROTOCOL_VERSION
     discard_secondary: bool = False
+    #: The newest epoch of the group that the primary knows; 0: none.
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -101,12 +104,23 @@ class Flush:
 Request = Hello | Batch | Barrier | Verify | Flush
 
 
+class Ahead(NamedTuple):
+    """Where a demoted primary may differ from a checkpoint of the copy `replica_id`.
+
+    Extents by volume, in order.
+    """
+
+    replica_id: str
+    extents: tuple[tuple[Extent, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Welcome:
     """Answers a hello: where the secondary stands, and the epoch to start in.
 
     `replica_id` names this copy of the volumes: one that was made anew has another.
     While its `incarnation` stays the same, what was applied once is still there.
+    `ahead` is there until the first checkpoint of a copy that was a primary's disk.
     """
 
     generation: int
@@ -114,6 +128,7 @@ class Welcome:
     epoch: int
     replica_id: str
     incarnation: int = 0
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,9 @@ from blkcolo.nbd.server import NbdServer
 from blkcolo.roles import GroupsInRole, Role
 from blkcolo.security.authorization import PeerRole
 from blkcolo.security.service_security import ServiceSecurity
-from blkcolo.v1 import primary_pb2_grpc, secondary_pb2_grpc
+from blkcolo.v1 import node_pb2_grpc, primary_pb2_grpc, secondary_pb2_grpc
 from blkcolo_node.node_group import NodeGroup
+from blkcolo_node.servicer import NodeServicer
 from blkcolo_node.volume_export import Exports
 from blkcolo_primary.metrics import ForwardCollector
 from blkcolo_primary.servicer import PrimaryServicer
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from blkcolo.errors import Reason
     from blkcolo_node.settings import NodeSettings
 
-_SERVICES = ("blkcolo.v1.PrimaryService", "blkcolo.v1.SecondaryService")
+_SERVICES = (
+    "blkcolo.v1.PrimaryService",
+    "blkcolo.v1.SecondaryService",
+    "blkcolo.v1.NodeService",
+)
 #: Seconds given to calls that are under way when the node stops.
 _GRACE = 2.0
 
@@ -74,6 +79,11 @@ class Node:
                     secondary_pb2_grpc.add_SecondaryServiceServicer_to_server,
                     SecondaryServicer(receiving, self._nbd.uri),
                     _SERVICES[1],
+                ),
+                (
+                    node_pb2_grpc.add_NodeServiceServicer_to_server,
+                    NodeServicer(self._groups),
+                    _SERVICES[2],
                 ),
             ],
             [
@@ -128,12 +138,14 @@ class _ErrorCounters:
     """Counts answered errors under the name of the role that was asked."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._primary = ErrorCounter("primary", registry)
-        self._secondary = ErrorCounter("secondary", registry)
+        self._counters = {
+            f"{role.capitalize()}Service": ErrorCounter(role, registry)
+            for role in ("primary", "secondary", "node")
+        }
 
     def __call__(self, method: str, reason: Reason) -> None:
-        of_primary = "PrimaryService/" in method
-        (self._primary if of_primary else self._secondary)(method, reason)
+        service = method.split("/")[-2].rsplit(".", maxsplit=1)[-1]
+        self._counters[service](method, reason)
 
 
 def build(settings: NodeSettings) -> Node:

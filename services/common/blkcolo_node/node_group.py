@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from blkcolo.errors import DataLoss
+import structlog
+
+from blkcolo.errors import BlkcoloError, DataLoss, StaleGeneration
+from blkcolo.intent_log import IntentLog, region_size_for
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
 from blkcolo.volume_growth import VolumeGrowth, load_sizes
 from blkcolo_node import role_file
 from blkcolo_node.volume_export import VolumeExport
+from blkcolo_primary import durable_state
+from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.export import DiskExport
+from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.group import ForwardGroup
 from blkcolo_secondary.group import ReplicaGroup
 from blkcolo_secondary.history import HistoryPolicy
@@ -24,11 +31,14 @@ from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.view_export import ViewExport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from blkcolo.grpc_client import Dialer
     from blkcolo.nbd.export import Export
     from blkcolo_node.settings import GroupOptions
+
+_log = structlog.get_logger(__name__)
 
 #: Seconds given to writes that the secondary has not applied yet.
 _DRAIN = 5.0
@@ -59,10 +69,12 @@ class NodeGroup:
         self._folder = PosixFolder(path)
         self._replica_path = path / options.name
         self._disks: list[PosixFile] = []
+        self._changing = asyncio.Lock()
         self.volumes: list[VolumeId] = []
         self._growth = VolumeGrowth(self._folder, self.name, self.volumes, self._disks)
         try:
             self._open_disks()
+            self._intent = self._open_intent()
             self.role = role_file.load(self._folder, self.name, first)
             self.exports = [VolumeExport(played) for played in self._play()]
         except BaseException:
@@ -78,15 +90,32 @@ class NodeGroup:
             identity = volume.identity(self.name)
             self.volumes.append(VolumeId(volume.name, identity, disk.size))
 
+    def _open_intent(self) -> IntentLog:
+        sizes = [volume.size for volume in self.volumes]
+        region_size = self._options.forward.region_size or region_size_for(max(sizes))
+        log = IntentLog(self._folder, self.name, sizes, region_size)
+        if log.damage is not None:
+            _log.error(
+                "intent log unusable: the next resync compares everything",
+                group=self.name,
+                error=str(log.damage),
+            )
+        return log
+
     def _play(self) -> list[Export]:
         """Opens what plays the role in force; its exports, one a volume."""
         if self.role is Role.PRIMARY:
-            forward = self.forward = self._open_forward()
-            return [
-                DiskExport(forward, index, disk)
-                for index, disk in enumerate(self._disks)
-            ]
-        replica = self.replica = self._open_replica()
+            self.forward = self._open_forward()
+            return self._disk_exports(self.forward)
+        self.replica = self._open_replica()
+        return self._view_exports(self.replica)
+
+    def _disk_exports(self, forward: ForwardGroup) -> list[Export]:
+        return [
+            DiskExport(forward, index, disk) for index, disk in enumerate(self._disks)
+        ]
+
+    def _view_exports(self, replica: ReplicaGroup) -> list[Export]:
         return [ViewExport(replica, index) for index in range(len(self.volumes))]
 
     def _open_forward(self) -> ForwardGroup:
@@ -97,6 +126,7 @@ class NodeGroup:
             self.volumes,
             self._disks,
             self._folder,
+            self._intent,
             self._growth,
             self._dialer,
         )
@@ -119,6 +149,7 @@ class NodeGroup:
                 self.volumes,
                 self._disks,
                 PosixFolder(path),
+                self._intent,
                 lambda: str(uuid4()),
                 ReplicaOptions(
                     host_durable=options.durability == "host",
@@ -148,6 +179,79 @@ class NodeGroup:
             return self.forward.core.generation
         return self.replica.replica.generation if self.replica is not None else 0
 
+    # Changes of role. NBD clients stay: their exports change under them.
+
+    async def demote(self, generation: int) -> None:
+        """Makes this the secondary; what the disk holds can be brought back.
+
+        Answers the same when repeated.
+
+        Raises:
+            BlkcoloError: the generation, the state or the disk does not allow it;
+                calling again goes on.
+        """
+        async with self._changing:
+            if self.replica is not None:
+                self._demote_again(self.replica, generation)
+            elif self.forward is not None:
+                await self._demote(self.forward, generation)
+
+    def _demote_again(self, replica: ReplicaGroup, generation: int) -> None:
+        """It is secondary already: demoted before, or failed over and given up."""
+        known = replica.replica.generation
+        if generation < known:
+            raise StaleGeneration.of(self.name, generation, known)
+        if generation > known or replica.replica.tracks:  # else: done before
+            replica.demote(generation, replica.replica.newest_epoch)
+
+    async def _demote(self, forward: ForwardGroup, generation: int) -> None:
+        known = forward.core.generation
+        if generation < known:
+            raise StaleGeneration.of(self.name, generation, known)
+        if generation > known or forward.core.state is not ForwardState.FENCED:
+            await forward.fence(generation)
+        replica = self._open_replica()
+        try:
+            replica.demote(generation, forward.core.epoch)
+            role_file.save(self._folder, self.name, Role.SECONDARY)
+        except BlkcoloError:
+            await replica.close()
+            raise
+        self.role, self.forward, self.replica = Role.SECONDARY, None, replica
+        self._show(self._view_exports(replica))
+        replica.start()
+        await forward.close(0.0)
+        _log.warning("demoted", group=self.name, generation=generation)
+
+    async def promote(self, generation: int) -> None:
+        """Makes this the primary: it was failed over, and its flush is complete.
+
+        Answers the same when repeated.
+
+        Raises:
+            BlkcoloError: the generation, the state or the disk does not allow it.
+        """
+        async with self._changing:
+            if generation < self.generation:
+                raise StaleGeneration.of(self.name, generation, self.generation)
+            replica = self.replica
+            if replica is None:
+                return
+            replica.check_flushed()
+            epoch = replica.replica.newest_epoch
+            state = DurableState(generation, fenced=False, epoch=epoch)
+            durable_state.save(self._folder, self.name, state)
+            role_file.save(self._folder, self.name, Role.PRIMARY)
+            forward = self._open_forward()
+            self.role, self.forward, self.replica = Role.PRIMARY, forward, None
+            self._show(self._disk_exports(forward))
+            await replica.close()
+            _log.warning("promoted", group=self.name, generation=generation)
+
+    def _show(self, played: Sequence[Export]) -> None:
+        for export, its in zip(self.exports, played, strict=True):
+            export.played = its
+
     async def end_forwarding(self) -> None:
         """Lets the secondary catch up, where this is the primary.
 
@@ -161,6 +265,7 @@ class NodeGroup:
         """Closes everything; `end_forwarding` came before."""
         if self.replica is not None:
             await self.replica.close()
+        self._intent.close()
         self._close_disks()
 
     def _close_disks(self) -> None:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DurableState:
-    """A group's generation, and whether VM writes are refused in it."""
+    """What holds whatever dies.
+
+    Attributes:
+        generation: the group's generation.
+        fenced: VM writes are refused in it.
+        epoch: the newest epoch of the group that was known when this was written.
+    """
 
     generation: int = 0
     fenced: bool = False
+    epoch: int = 0
 
 
 def load(folder: Folder, group: str) -> DurableState:

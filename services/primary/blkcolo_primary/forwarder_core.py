@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
+from blkcolo.intent_log import BEFORE_ALL_EPOCHS, Base, IntentLog
+from blkcolo.settled_regions import Copy
 from blkcolo.stream import RecordKind
 from blkcolo_primary import durable_state
 from blkcolo_primary.comparison import Comparison, Phase
 from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.forward_state import STREAMING, Event, ForwardState, advance
-from blkcolo_primary.intent_log import Base, IntentLog
 from blkcolo_primary.outbox import Outbox
 from blkcolo_primary.resync_plan import ResyncPlan, plan
-from blkcolo_primary.settled_regions import Copy
 from blkcolo_primary.settler import Settler
 from blkcolo_primary.verification import Verification
 
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
     from blkcolo_primary.verification import Finding, VerifyPass
-
-#: The epoch of writes that come before the first stream: older than every other.
-_BEFORE_STREAMS = -1
 
 
 @dataclass
@@ -93,7 +90,7 @@ class ForwarderCore:
     verification: Verification = field(default_factory=Verification)
     host: bool = False
     settle_bytes: int | None = None
-    _epoch: int = 0
+    _epoch: int = field(init=False)
     _epoch_start_bytes: int = 0
     _last_barrier: tuple[Outbox, int, int] | None = None
 
@@ -101,11 +98,13 @@ class ForwarderCore:
         """Goes on from what the folder says; raises DataLoss if that is damaged."""
         saved = durable_state.load(self.folder, self.group)
         self.generation = saved.generation
+        self._epoch = saved.epoch
         self.state = ForwardState.FENCED if saved.fenced else ForwardState.IDLE
 
     def _remember(self, generation: int, *, fenced: bool) -> None:
         """Holds, whatever dies, when this returns; raises BlkcoloError."""
-        durable_state.save(self.folder, self.group, DurableState(generation, fenced))
+        state = DurableState(generation, fenced, self.epoch)
+        durable_state.save(self.folder, self.group, state)
 
     # What it is.
 
@@ -137,7 +136,7 @@ class ForwarderCore:
 
     @property
     def epoch(self) -> int:
-        """The epoch that VM writes belong to."""
+        """The epoch that VM writes belong to; without a stream, the last known one."""
         return self.outbox.epoch if self.outbox is not None else self._epoch
 
     @property
@@ -224,7 +223,12 @@ class ForwarderCore:
         self.outbox = Outbox(welcome.epoch, self.batch_bytes)
         self._epoch_start_bytes = self.recorded_bytes
         self.replica_id = welcome.replica_id
-        wanted = self.intent.wanted(everything=self.plan is ResyncPlan.FULL)
+        wanted = self.intent.wanted(
+            everything=self.plan is ResyncPlan.FULL,
+            ahead=welcome.ahead.extents
+            if welcome.ahead is not None and self.plan is ResyncPlan.UNION
+            else (),
+        )
         self.resync = Comparison(
             self.outbox, self.disks, wanted, self.window_bytes // 2
         )
@@ -368,7 +372,7 @@ class ForwarderCore:
         Raises:
             OSError: the mark could not be written; the write must not happen.
         """
-        epoch = self.epoch if self.replica_id else _BEFORE_STREAMS
+        epoch = self.epoch if self.replica_id else BEFORE_ALL_EPOCHS
         return self.intent.mark(epoch, volume, offset, length)
 
     def wrote(self, volume: int, offset: int, data: memoryview) -> int | None:

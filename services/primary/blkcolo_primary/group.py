@@ -26,7 +26,6 @@ from blkcolo.wakeup import Wakeup
 from blkcolo_primary.comparison_run import ComparisonRun
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.intent_log import IntentLog, region_size_for
 from blkcolo_primary.link import Link
 from blkcolo_primary.verify_runs import VerifyRuns
 from blkcolo_primary.vm_writes import VmWrites
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from blkcolo.addresses import Address
     from blkcolo.files import BlockFile, Folder
     from blkcolo.grpc_client import Dialer
+    from blkcolo.intent_log import IntentLog
     from blkcolo.stream import Ack, Mismatch, VolumeId, Welcome
     from blkcolo.volume_growth import VolumeGrowth
     from blkcolo_primary.comparison import Comparison
@@ -60,10 +60,11 @@ class ForwardGroup:
         volumes: Sequence[VolumeId],
         disks: Sequence[BlockFile],
         folder: Folder,
+        intent: IntentLog,
         growth: VolumeGrowth,
         dialer: Dialer,
     ) -> None:
-        """Goes on from what the folder says.
+        """Goes on from what the folder says; the intent log stays the caller's.
 
         Raises:
             DataLoss: the state file is damaged.
@@ -82,7 +83,7 @@ class ForwardGroup:
             name,
             disks,
             folder,
-            self._open_intent_log(),
+            intent,
             settings.batch_bytes,
             settings.window_bytes,
             host=settings.durability == "host",
@@ -102,18 +103,6 @@ class ForwardGroup:
         self.stalls = LatencyHistogram()
         self._clear: asyncio.Task[None] | None = None
         self._cleared_at = 0.0
-
-    def _open_intent_log(self) -> IntentLog:
-        sizes = [volume.size for volume in self.volumes]
-        region_size = self.settings.region_size or region_size_for(max(sizes))
-        log = IntentLog(self._folder, self.name, sizes, region_size)
-        if log.damage is not None:
-            _log.error(
-                "intent log unusable: the next resync compares everything",
-                group=self.name,
-                error=str(log.damage),
-            )
-        return log
 
     # Replication.
 
@@ -144,6 +133,7 @@ class ForwardGroup:
             generation,
             tuple(self.volumes),
             discard_secondary=discard_secondary,
+            epoch=self.core.epoch,
         )
         waited_for = self.settings.ack_policy != "async"
         link = Link(
@@ -343,8 +333,8 @@ class ForwardGroup:
             if self._clear is not None:
                 self._clear.cancel()
                 await asyncio.wait([self._clear])
+            self.core.intent.abandon_clear()
             await self.vm_writes.close()
-            self.core.intent.close()
 
     # Checkpoints.
 

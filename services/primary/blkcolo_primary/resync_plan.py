@@ -9,18 +9,25 @@ The secondary's generation, against the primary's:
 
 and where the generations are equal:
 
-    the intent log          | the secondary's copy          | plan
-    ------------------------+-------------------------------+--------
-    any                     | has no checkpoint             | FULL
-    says nothing            | any                           | FULL
-    is of another copy      | any                           | FULL
-    is of this copy         | is older than the log's base  | FULL
-    is of this copy, clean  | at the log's base, or newer   | RESUME
-    is of this copy, marked | at the log's base, or newer   | DIRTY
+    the intent log          | the secondary's copy                    | plan
+    ------------------------+-----------------------------------------+--------
+    says nothing            | any                                     | FULL
+    any                     | has no checkpoint, and was no primary   | FULL
+    is of some copy         | was a primary ahead of that same copy   | UNION
+    is of some copy         | was a primary ahead of another copy     | FULL
+    is of another copy      | has a checkpoint                        | FULL
+    is of this copy         | is older than the log's base            | FULL
+    is of this copy, clean  | at the log's base, or newer             | RESUME
+    is of this copy, marked | at the log's base, or newer             | DIRTY
 
 A newer checkpoint than the log's base means that the primary missed the answer to a
-commit: its marks are then more than needed, never less. With FULL and DIRTY alike,
+commit: its marks are then more than needed, never less. With all of them alike,
 regions that an earlier stream settled with this copy are left out (`settled`).
+
+UNION, after a change of roles: the copy was the old primary's disk. Each side knows
+where it left a checkpoint of one and the same copy: this one by what it wrote and
+undid since its failover, the other one by its own intent log. So they differ in the
+union of both at most.
 """
 
 from __future__ import annotations
@@ -29,8 +36,8 @@ import enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from blkcolo.intent_log import Base
     from blkcolo.stream import Welcome
-    from blkcolo_primary.intent_log import Base
 
 
 class ResyncPlan(enum.IntEnum):
@@ -45,6 +52,8 @@ class ResyncPlan(enum.IntEnum):
     #: No stream: somebody else is in charge. A primary that is refused as stale fences
     #: itself.
     REFUSE = 4
+    #: The marked regions of both sides.
+    UNION = 10
 
 
 def plan(
@@ -60,8 +69,12 @@ def plan(
     """
     if welcome.generation != generation:
         return ResyncPlan.REFUSE
-    if base is None or welcome.committed is None:
+    if base is None:
         return ResyncPlan.FULL
+    if welcome.committed is None:
+        ahead = welcome.ahead
+        same = ahead is not None and ahead.replica_id == base.replica_id
+        return ResyncPlan.UNION if same else ResyncPlan.FULL
     if base.replica_id != welcome.replica_id or welcome.committed < base.committed:
         return ResyncPlan.FULL
     return ResyncPlan.DIRTY if marked else ResyncPlan.RESUME

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from blkcolo.stream import Flush
 
 if TYPE_CHECKING:
+    from blkcolo.intent_log import IntentLog
     from blkcolo_primary.comparison import Comparison
-    from blkcolo_primary.intent_log import IntentLog
     from blkcolo_primary.outbox import Outbox
 
 #: Compared bytes after which a portion is settled: what an interruption costs.

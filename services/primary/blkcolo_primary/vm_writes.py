@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from blkcolo.errors import from_os_error
 from blkcolo.histograms import LatencyHistogram
+from blkcolo.intent_sync import IntentSync
 from blkcolo.stream import Flush
 from blkcolo_primary.forward_state import ForwardState
-from blkcolo_primary.intent_sync import IntentSync
 from blkcolo_primary.local_writes import LocalWrites
 from blkcolo_primary.pending_replies import PendingReplies
 
@@ -60,7 +61,9 @@ class VmWrites:
         self._gate: asyncio.Future[None] | None = None
         #: Bytes that the VM read, wrote or zeroed since the service started.
         self.served_bytes = 0
-        self.intent_sync = IntentSync(core, self._slow, lose)
+        self.intent_sync = IntentSync(
+            core.intent, core.intend, self._run_slow, self._intent_not_durable
+        )
         self._flushes: set[asyncio.Task[None]] = set()
         self._local = LocalWrites(
             core, volumes, lose, host=core.host, clock=perf_counter
@@ -68,6 +71,12 @@ class VmWrites:
         #: What replication adds to the latency of writes without FUA.
         self.added = LatencyHistogram()
         self._gate_began = 0.0
+
+    def _run_slow(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().run_in_executor(self._slow, work)
+
+    def _intent_not_durable(self, error: OSError) -> None:
+        self._lose(from_os_error(error, "syncing the intent log"))
 
     @property
     def throttled(self) -> bool:

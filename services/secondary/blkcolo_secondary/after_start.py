@@ -55,6 +55,7 @@ def open_buffer(
         oldest_kept=history[0].epoch if keeps and history else None,
         undone=settled or phase is Phase.SETTLING,
         settled=settled,
+        discarded=durable.discarded,
         host=host,
         progress=progress,
     )

@@ -33,6 +33,8 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+from pyroaring import BitMap
+
 from blkcolo.errors import translated
 from blkcolo.extents import BLOCK_SIZE, Blocks, covering
 from blkcolo.stream import Batch, RecordKind
@@ -69,6 +71,7 @@ class DiskBuffer:
         oldest_kept: int | None = None,
         undone: bool = False,
         settled: bool = False,
+        discarded: bool = False,
         host: bool = False,
         progress: Progress | None = None,
     ) -> None:
@@ -82,6 +85,8 @@ class DiskBuffer:
             oldest_kept: the oldest checkpoint that is kept; by default the base.
             undone: the disk is at C(base) already: what is left of the layers above
                 is stale, and writes go to the disk.
+            discarded: there is no base, and the layers lead back to what the disk
+                held before all of them.
             settled: the overlays are on the disk, too, or were given up.
             host: power loss is to be survived.
             progress: told how far each layer is read.
@@ -100,13 +105,14 @@ class DiskBuffer:
         #: True from the moment of a failover at which the layers are undone.
         self.direct = undone
         self._saves_from: int | None = None if base is None else base + 1
+        if discarded:
+            self._saves_from = 0
         #: By epoch, oldest first.
         self.layers = self._files.load_layers(
             lambda epoch: (
-                base is not None
-                and oldest is not None
-                and oldest < epoch
-                and (not undone or epoch <= base)
+                (discarded and not undone)
+                if base is None or oldest is None
+                else oldest < epoch and (not undone or epoch <= base)
             ),
             progress,
         )
@@ -133,6 +139,20 @@ class DiskBuffer:
             if up_to is None or epoch <= up_to:
                 held += self.layers[epoch].bytes_held
         return held
+
+    def blocks_above(self, base: int) -> list[BitMap]:
+        """By volume: the blocks in which disk or view may differ from C(base).
+
+        Those of the layers above it, and the overlay's where that lies above it.
+        """
+        above = [layer for epoch, layer in self.layers.items() if epoch > base]
+        found = []
+        for volume, overlay in enumerate(self.overlays):
+            blocks = [layer.saved_blocks(volume) for layer in above]
+            if overlay is not None and base == self.base:
+                blocks.append(overlay.blocks)
+            found.append(BitMap.union(BitMap(), *blocks))
+        return found
 
     def is_blank(self) -> bool:
         """True if nothing was ever written to the disks; raises OSError."""
@@ -250,6 +270,17 @@ class DiskBuffer:
         self.base = None
         self._saves_from = None
         self.drop_overlays()
+
+    def save_all(self) -> None:
+        """Gives up every checkpoint; from here on the layers lead back to this.
+
+        Raises:
+            OSError: files of before could not be removed.
+        """
+        self.forget_base()
+        self.sweep()
+        self._saves_from = 0
+        self.direct = False
 
     def lead_to(self, base: int) -> None:
         """Makes an older checkpoint the view; the overlay is given up."""

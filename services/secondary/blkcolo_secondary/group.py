@@ -7,6 +7,7 @@ awaits: so a reader of the view never sees half a step. A step is at most a few 
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,9 +17,12 @@ from blkcolo.errors import (
     DataLoss,
     DeadlineMissed,
     Reason,
+    Refused,
     Unavailable,
     from_os_error,
+    translated,
 )
+from blkcolo.intent_sync import IntentSync
 from blkcolo.stream import StreamFailure
 from blkcolo.wakeup import Wakeup
 from blkcolo_secondary.inbox import Inbox
@@ -72,6 +76,12 @@ class ReplicaGroup:
         self._growth = growth
         self._clock = clock
         self._slow = SlowWork(replica.group)
+        self._intent_sync = IntentSync(
+            replica.intent,
+            replica.intend,
+            self._slow.on_disk,
+            self._intent_not_durable,
+        )
         self._inbox: Inbox | None = None
         self._flush: asyncio.Task[None] | None = None
         self._removals: set[asyncio.Task[None]] = set()
@@ -298,6 +308,8 @@ class ReplicaGroup:
         index = self._growth.find(name)
         self._growth.grow(index, size)
         self.replica.buffer.has_grown(index)
+        with translated("writing the intent log", name):
+            self.replica.intent.grow(index, size)
         return self.replica.volumes[index]
 
     # The end.
@@ -375,10 +387,50 @@ class ReplicaGroup:
             return 0
         return max(0, self.flush_total_bytes - self._flush_done_bytes)
 
+    def check_flushed(self) -> None:
+        """Raises Refused unless this is an ordinary disk after a failover."""
+        state = self.replica.state
+        if state is ReplicaState.FAILED_OVER:
+            return
+        why = "a promotion needs it to be FAILED_OVER"
+        if state is ReplicaState.FAILING_OVER:
+            left, total = self.flush_remaining_bytes, self.flush_total_bytes
+            why = f"{left} of {total} bytes are to be flushed before it is promoted"
+        raise Refused(
+            Reason.WRONG_STATE, f"group {self.replica.group} is {state.name}: {why}"
+        )
+
+    def demote(self, generation: int, epoch: int) -> None:
+        """The disk is to become a copy; see `Replica.demote`."""
+        self.replica.demote(generation, epoch)
+        self.changed.fire()
+
+    # The VM's writes after a failover.
+
+    def admit(
+        self, volume: int, offset: int, length: int
+    ) -> asyncio.Future[None] | None:
+        """None if a write may come; see `nbd.export.Export`."""
+        if self.replica.tracks and self.replica.options.host_durable:
+            return self._intent_sync.wait_for(volume, offset, length)
+        return None
+
+    def intend(self, volume: int, offset: int, length: int) -> None:
+        """Marks a write that is about to be done; raises OSError: it must not be."""
+        replica = self.replica
+        replica.intend(volume, offset, length)
+        durable = not replica.options.host_durable or not replica.tracks
+        if not durable and replica.intent.unsynced(volume, offset, length):
+            raise OSError(errno.EIO, "the intent log is not durable")
+
+    def _intent_not_durable(self, error: OSError) -> None:
+        """The write meets the refusal; its client learns of it."""
+        _log.error("intent log not durable", group=self.replica.group, error=str(error))
+
     @property
     def writable(self) -> bool:
         """True where clients of the export may write."""
-        if self.replica.state in (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER):
+        if self.replica.tracks:
             return True
         ended = (ReplicaState.STOPPED, ReplicaState.ROLLING_BACK)
         return self.secondary_vm and self.replica.state not in ended

@@ -67,6 +67,8 @@ class DurableState:
         replica_id: names this copy, from its first stream on.
         incarnation: raised by each stop; while it stays the same, what was applied
             once is still on the disk.
+        discarded: the layers lead back to contents that a change of roles discarded;
+            there is no checkpoint yet.
         is_replica: the disk holds what this group's primary wrote, and may be
             overwritten by it.
     """
@@ -81,6 +83,7 @@ class DurableState:
     replica_id: str = ""
     incarnation: int = 0
     is_replica: bool = False
+    discarded: bool = False
 
     @property
     def committed_at(self) -> float:

@@ -18,15 +18,13 @@ from blkcolo.errors import (
     StaleGeneration,
     Unavailable,
     from_os_error,
+    translated,
 )
-from blkcolo.stream import (
-    Ack,
-    Hello,
-    Mismatch,
-    Welcome,
-)
+from blkcolo.intent_log import BEFORE_ALL_EPOCHS, Base
+from blkcolo.stream import Ack, Hello, Mismatch, Welcome
 from blkcolo_secondary import flush
 from blkcolo_secondary.after_start import open_buffer, state_at_start
+from blkcolo_secondary.ahead import ahead_of
 from blkcolo_secondary.apply_message import Target, message_steps
 from blkcolo_secondary.group_journal import Checkpoint, GroupJournal, Phase
 from blkcolo_secondary.hello_check import check_hello
@@ -46,9 +44,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from blkcolo.files import BlockFile, Folder
+    from blkcolo.intent_log import IntentLog
     from blkcolo.records import Progress
     from blkcolo.stream import Request, VolumeId
     from blkcolo_secondary.replica_options import ReplicaOptions
+
+
+#: The VM writes here; what it writes is marked in the intent log.
+_TRACKS = frozenset({ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER})
 
 
 class Replica:
@@ -60,6 +63,7 @@ class Replica:
         volumes: Sequence[VolumeId],
         disks: Sequence[BlockFile],
         folder: Folder,
+        intent: IntentLog,
         new_id: Callable[[], str],
         options: ReplicaOptions,
         progress: Progress | None = None,
@@ -71,6 +75,8 @@ class Replica:
             volumes: its volumes.
             disks: their disks, in the same order.
             folder: where journal, layers and overlays live.
+            intent: where the disk differs from a checkpoint: written after a failover,
+                kept after a demotion; the caller closes it.
             new_id: makes a name for a new copy, another one each time.
             options: see ReplicaOptions.
             progress: told how far each undo layer is read.
@@ -81,6 +87,7 @@ class Replica:
         self.group = group
         self.volumes = volumes
         self.options = options
+        self.intent = intent
         self._new_id = new_id
         self.journal = GroupJournal(folder, host=options.host_durable)
         durable = self.journal.state
@@ -114,7 +121,7 @@ class Replica:
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """The checkpoints that failover can lead to, oldest first."""
-        if self.state in (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER):
+        if self.tracks:
             return ()
         return self.journal.state.history
 
@@ -122,6 +129,20 @@ class Replica:
     def buffer_full(self) -> bool:
         """True if the Disk Buffer is at its limit."""
         return 0 < self.options.buffer_limit_bytes <= self.buffer.buffer_bytes
+
+    @property
+    def tracks(self) -> bool:
+        """True where the VM's writes are marked: it was failed over."""
+        return self.state in _TRACKS
+
+    @property
+    def dirty_bytes(self) -> int | None:
+        """Bytes in which this disk may differ from a checkpoint of its last life.
+
+        None where that is not known, or means nothing.
+        """
+        meant = self.tracks or self.journal.state.discarded
+        return self.intent.dirty_bytes if meant else None
 
     @property
     def flushing(self) -> bool:
@@ -162,12 +183,14 @@ class Replica:
         state = advance(self.group, self.state, Event.HELLO)
         durable = self.journal.state
         is_replica, replica_id = self._may_overwrite(hello), durable.replica_id
-        if self.committed is None:
+        if self.committed is None and not durable.discarded:
             self.buffer.forget_base()
         if not replica_id or not durable.is_replica:
             replica_id = self._new_id()
+        if not durable.discarded:
+            self.intent.forget()  # of a failover that was not recorded
         self._sweep()
-        epoch = self._next_epoch()
+        epoch = self._next_epoch(hello)
         self.journal.update(
             generation=hello.generation,
             phase=Phase.ACTIVE,
@@ -179,7 +202,12 @@ class Replica:
         self.state, self.failure = state, None
         self.stream = Receiver(self.group, hello.generation, self.volumes, epoch)
         return Welcome(
-            hello.generation, self.committed, epoch, replica_id, durable.incarnation
+            hello.generation,
+            self.committed,
+            epoch,
+            replica_id,
+            durable.incarnation,
+            ahead=ahead_of(self.intent) if durable.discarded else None,
         )
 
     def _sweep(self) -> None:
@@ -201,12 +229,12 @@ class Replica:
         except OSError as error:
             raise from_os_error(error, "looking for data on the disk") from error
 
-    def _next_epoch(self) -> int:
-        """An epoch that no write was received in; 0 before the first checkpoint."""
+    def _next_epoch(self, hello: Hello) -> int:
+        """One that no write of the group was made in; 0 before its first checkpoint."""
         durable = self.journal.state
-        if durable.committed is None:
-            return 0
-        return max(durable.committed, durable.epoch, self.buffer.newest_epoch or 0) + 1
+        if durable.committed is None and not durable.discarded:
+            return hello.epoch + 1 if hello.epoch else 0
+        return max(durable.committed or 0, self.newest_epoch, hello.epoch) + 1
 
     def apply(
         self, stream: Receiver, seq: int, message: Request
@@ -353,7 +381,10 @@ class Replica:
             history=history,
             epoch=max(epoch, durable.epoch),
             is_replica=True,
+            discarded=False,
         )
+        if durable.discarded:
+            self.intent.forget()
         dropped = self.buffer.commit(epoch, history[0].epoch)
         if self.stream is not None:
             self.stream.forget(epoch)
@@ -391,28 +422,97 @@ class Replica:
                 self.journal.update(generation=generation)
             return
         kept = [checkpoint.epoch for checkpoint in self.checkpoints]
-        plan = plan_stop(self.group, self.state, mode, kept, epoch)
         durable, failover = self.journal.state, mode is StopMode.FAILOVER
+        discarded = durable.discarded
+        plan = plan_stop(self.group, self.state, mode, kept, epoch, discarded=discarded)
+        if failover and plan.base is not None:
+            self._track_from(plan.base)
         if self.state is ReplicaState.STOPPED:
             self._sweep()  # an overlay that the stop gave up must not count again
         self.journal.update(
             generation=generation,
             phase=plan.phase,
-            epoch=self._newest_epoch(),
+            epoch=self.newest_epoch,
             has_base=plan.base is not None,
             base=plan.base,
             history=durable.history if plan.base is not None else (),
             incarnation=durable.incarnation + 1,
             is_replica=durable.is_replica and not failover,
+            discarded=discarded and plan.keeps_layers,
         )
         self.state, self.stream, self.failure = plan.state, None, None
-        if plan.base is None:
+        if not plan.keeps_layers:
             self.buffer.forget_base()
-        elif failover:
+        elif failover and plan.base is not None:
             self.buffer.lead_to(plan.base)
             self.buffer.direct = False
 
-    def _newest_epoch(self) -> int:
+    def _track_from(self, base: int) -> None:
+        """From here on the intent log says where this disk leaves C(base).
+
+        What the failover undoes is marked at once: the old primary wrote it.
+        """
+        copy = Base(self.journal.state.replica_id, base)
+        blocks = self.buffer.blocks_above(base)
+        try:
+            self.intent.start(copy, blocks, durable=self.options.host_durable)
+        except OSError as error:
+            raise from_os_error(error, "starting the intent log") from error
+
+    def intend(self, volume: int, offset: int, length: int) -> bool:
+        """The VM is about to write; True if a new mark stands for it.
+
+        Raises:
+            OSError: the mark could not be written; the write must not happen.
+        """
+        if not self.tracks:
+            return False
+        return self.intent.mark(BEFORE_ALL_EPOCHS, volume, offset, length)
+
+    def demote(self, generation: int, epoch: int) -> None:
+        """The disk is to become a copy of the new primary's; its content is kept.
+
+        Undo layers lead back to it until the first checkpoint of the copy. Does no
+        harm when repeated.
+
+        Args:
+            generation: the new one.
+            epoch: the newest epoch of the group that is known.
+
+        Raises:
+            Refused: the state or the generation does not allow it.
+            BlkcoloError: the disk refused: calling again goes on.
+        """
+        self._check_generation(generation, may_be_newer=True)
+        durable = self.journal.state
+        newest = max(epoch, self.newest_epoch)
+        if durable.discarded:
+            self.journal.update(generation=generation, epoch=newest)
+            return
+        state = advance(self.group, self.state, Event.DEMOTE)
+        if self.committed is not None and not self.tracks:
+            raise Refused(
+                Reason.WRONG_STATE,
+                f"group {self.group} holds checkpoint {self.committed}: a demotion"
+                " would give it up; only a side that served the VM is demoted",
+            )
+        with translated("removing dropped undo layers", "", 0):
+            self.buffer.save_all()
+        self.journal.update(
+            generation=generation,
+            phase=Phase.ACTIVE,
+            epoch=newest,
+            has_base=False,
+            base=None,
+            history=(),
+            replica_id="",
+            is_replica=True,
+            discarded=True,
+        )
+        self.state, self.failure = state, None
+
+    @property
+    def newest_epoch(self) -> int:
         """The newest epoch that anything was received in."""
         streamed = self.stream.epoch if self.stream is not None else 0
         return max(self.buffer.newest_epoch or 0, self.journal.state.epoch, streamed)

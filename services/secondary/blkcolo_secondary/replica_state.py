@@ -45,6 +45,8 @@ class Event(enum.Enum):
     KEEP_LATEST = "stop at the latest write"
     #: StopReplication, failover.
     FAIL_OVER = "failover"
+    #: A change of roles: the disk is to become a copy of the new primary's.
+    DEMOTE = "a demotion"
     #: The disk holds what it should.
     FLUSHED = "the end of the flush"
 
@@ -57,6 +59,7 @@ TRANSITIONS: dict[ReplicaState, dict[Event, ReplicaState]] = {
         _E.ROLL_BACK: _S.ROLLING_BACK,
         _E.KEEP_LATEST: _S.STOPPED,
         _E.FAIL_OVER: _S.FAILING_OVER,
+        _E.DEMOTE: _S.DISCONNECTED,
     },
     _S.RECEIVING: {
         _E.HELLO: _S.RECEIVING,
@@ -77,6 +80,7 @@ TRANSITIONS: dict[ReplicaState, dict[Event, ReplicaState]] = {
     _S.STOPPED: {
         _E.HELLO: _S.RECEIVING,
         _E.FAIL_OVER: _S.FAILING_OVER,
+        _E.DEMOTE: _S.DISCONNECTED,
     },
     _S.ROLLING_BACK: {
         _E.FLUSHED: _S.STOPPED,
@@ -84,7 +88,9 @@ TRANSITIONS: dict[ReplicaState, dict[Event, ReplicaState]] = {
     _S.FAILING_OVER: {
         _E.FLUSHED: _S.FAILED_OVER,
     },
-    _S.FAILED_OVER: {},
+    _S.FAILED_OVER: {
+        _E.DEMOTE: _S.DISCONNECTED,
+    },
 }
 
 

@@ -27,13 +27,15 @@ class StopPlan(NamedTuple):
     Attributes:
         state: the state that holds from now on.
         phase: the same, as the journal keeps it.
-        base: the checkpoint that the disk goes to; None: it stays as it is, and every
-            checkpoint is given up.
+        base: the checkpoint that the disk goes to; None: there is none.
+        keeps_layers: the layers are still needed; otherwise, without a base, the disk
+            stays as it is.
     """
 
     state: ReplicaState
     phase: Phase
     base: int | None
+    keeps_layers: bool
 
 
 _EVENTS = {
@@ -64,6 +66,8 @@ def plan_stop(
     mode: StopMode,
     checkpoints: Sequence[int],
     target: int | None,
+    *,
+    discarded: bool,
 ) -> StopPlan:
     """Says where a stop leads.
 
@@ -72,6 +76,7 @@ def plan_stop(
         state: the state that holds.
         mode: what is to be left.
         checkpoints: what failover can lead to, oldest first.
+        discarded: the layers lead back to contents that a change of roles discarded.
         target: with FAILOVER the checkpoint that was asked for; None: the last one.
 
     Raises:
@@ -86,10 +91,12 @@ def plan_stop(
             " to fail over to; resume replication and wait for one",
         )
     check_target(group, target, checkpoints)
+    if mode is StopMode.ROLLBACK and discarded:
+        return StopPlan(following, _PHASES[following], None, keeps_layers=True)
     if mode is StopMode.KEEP_LATEST or committed is None:
-        return StopPlan(ReplicaState.STOPPED, Phase.STOPPED, None)
+        return StopPlan(ReplicaState.STOPPED, Phase.STOPPED, None, keeps_layers=False)
     base = committed if target is None else target
-    return StopPlan(following, _PHASES[following], base)
+    return StopPlan(following, _PHASES[following], base, keeps_layers=True)
 
 
 def check_target(

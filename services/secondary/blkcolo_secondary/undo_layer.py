@@ -86,6 +86,10 @@ class UndoLayer:
         """The log's length in bytes."""
         return self._log.end
 
+    def saved_blocks(self, volume: int) -> BitMap:
+        """The blocks that are saved here."""
+        return self._indexes[volume].saved
+
     def holds_any(self, volume: int, blocks: Blocks) -> bool:
         """True if a block of these is saved here."""
         saved = self._indexes[volume].saved

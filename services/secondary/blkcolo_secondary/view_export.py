@@ -59,9 +59,11 @@ class ViewExport:
         """It is gone."""
 
     def admit(self, offset: int, length: int) -> asyncio.Future[None] | None:
-        """The view never waits."""
-        del offset, length
-        return None
+        """Waits until the write's mark is durable, where power loss is to be survived.
+
+        The view itself never waits.
+        """
+        return self._group.admit(self._volume, offset, length)
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Reads the view."""
@@ -71,7 +73,7 @@ class ViewExport:
         self, offset: int, data: memoryview, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """Writes into the overlay, or to the disk once it is failed over."""
-        self._check_writable()
+        self._prepare(offset, len(data))
         self._buffer.write(self._volume, offset, data)
         return self.flush() if fua else None
 
@@ -85,7 +87,7 @@ class ViewExport:
         fua: bool,
     ) -> asyncio.Future[None] | None:
         """Zeroes in the overlay, or on the disk once it is failed over."""
-        self._check_writable()
+        self._prepare(offset, length)
         self._buffer.zero(self._volume, offset, length, may_trim=may_trim)
         return self.flush() if fua else None
 
@@ -99,10 +101,11 @@ class ViewExport:
         """Makes disk and overlay durable."""
         return self._group.sync()
 
-    def _check_writable(self) -> None:
+    def _prepare(self, offset: int, length: int) -> None:
         """The state may have changed since the client negotiated."""
         if not self._group.writable:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        self._group.intend(self._volume, offset, length)
 
     def allocation(self, offset: int, length: int) -> list[AllocationExtent]:
         """Describes the view."""

@@ -68,6 +68,11 @@ TABLE: dict[str, dict[str, frozenset[PeerRole]]] = {
         "GetStatus": _READ,
         "ListCheckpoints": _READ,
     },
+    "blkcolo.v1.NodeService": {
+        "Demote": _CONTROL,
+        "Promote": _CONTROL,
+        "GetRoles": _READ,
+    },
     "blkcolo.v1.CoordinatorService": {
         "Checkpoint": _CONTROL,
         "Failover": _CONTROL,

@@ -59,6 +59,7 @@ class Hello(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     VOLUMES_FIELD_NUMBER: _builtins.int
     DISCARD_SECONDARY_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """The protocol version; unequal versions MUST be refused."""
     group: _builtins.str
@@ -67,6 +68,8 @@ class Hello(_message.Message):
     """The sender's generation."""
     discard_secondary: _builtins.bool
     """The secondary may overwrite contents that never came from this group."""
+    epoch: _builtins.int
+    """The newest epoch of the group that the primary knows; the stream starts above it."""
     @_builtins.property
     def volumes(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Volume]:
         """The group's volumes. Records name a volume by its index in this list."""
@@ -79,10 +82,11 @@ class Hello(_message.Message):
         generation: _builtins.int = ...,
         volumes: _abc.Iterable[_types_pb2.Volume] | None = ...,
         discard_secondary: _builtins.bool = ...,
+        epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_secondary", b"discard_secondary", "generation", b"generation", "group", b"group", "protocol_version", b"protocol_version", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_secondary", b"discard_secondary", "epoch", b"epoch", "generation", b"generation", "group", b"group", "protocol_version", b"protocol_version", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,6 +337,7 @@ class Welcome(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     REPLICA_ID_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
     generation: _builtins.int
     """The secondary's generation, equal to the hello's."""
     committed_epoch: _builtins.int
@@ -345,6 +350,10 @@ class Welcome(_message.Message):
     """Raised by each stop of this copy. While it stays the same, what was applied once
     is still there.
     """
+    @_builtins.property
+    def ahead(self) -> Global___Ahead:
+        """Where this copy, the old primary's disk, ran ahead; until its first checkpoint."""
+
     def __init__(
         self,
         *,
@@ -353,16 +362,75 @@ class Welcome(_message.Message):
         epoch: _builtins.int = ...,
         replica_id: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        ahead: Global___Ahead | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "ahead", b"ahead", "committed_epoch", b"committed_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation", "incarnation", b"incarnation", "replica_id", b"replica_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "ahead", b"ahead", "committed_epoch", b"committed_epoch", "epoch", b"epoch", "generation", b"generation", "incarnation", b"incarnation", "replica_id", b"replica_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__committed_epoch) -> _WhichOneofReturnType__committed_epoch | None: ...
 
 Global___Welcome: _TypeAlias = Welcome  # noqa: Y015
+
+@_typing.final
+class AheadVolume(_message.Message):
+    """Extents of one volume, in order; the columns MUST be of one length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    LENGTHS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Byte offset of each extent."""
+
+    @_builtins.property
+    def lengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Length in bytes of each extent."""
+
+    def __init__(
+        self,
+        *,
+        offsets: _abc.Iterable[_builtins.int] | None = ...,
+        lengths: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lengths", b"lengths", "offsets", b"offsets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AheadVolume: _TypeAlias = AheadVolume  # noqa: Y015
+
+@_typing.final
+class Ahead(_message.Message):
+    """Where a demoted primary may differ from a checkpoint of another copy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_ID_FIELD_NUMBER: _builtins.int
+    VOLUMES_FIELD_NUMBER: _builtins.int
+    replica_id: _builtins.str
+    """That copy, as in Welcome."""
+    @_builtins.property
+    def volumes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AheadVolume]:
+        """By volume, as in Hello.volumes; coarser than known where they are many."""
+
+    def __init__(
+        self,
+        *,
+        replica_id: _builtins.str = ...,
+        volumes: _abc.Iterable[Global___AheadVolume] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replica_id", b"replica_id", "volumes", b"volumes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ahead: _TypeAlias = Ahead  # noqa: Y015
 
 @_typing.final
 class Ack(_message.Message):

@@ -101,6 +101,30 @@ REPLICA_STATE_ROLLING_BACK: ReplicaState.ValueType  # 7
 """The disk is being taken back to the committed checkpoint."""
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Never sent."""
+    ROLE_PRIMARY: _Role.ValueType  # 1
+    """It serves the VM's disk and forwards."""
+    ROLE_SECONDARY: _Role.ValueType  # 2
+    """It receives, and can be failed over to."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What a node is to a group."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Never sent."""
+ROLE_PRIMARY: Role.ValueType  # 1
+"""It serves the VM's disk and forwards."""
+ROLE_SECONDARY: Role.ValueType  # 2
+"""It receives, and can be failed over to."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
 class _GroupState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -317,6 +341,8 @@ class _ResyncPlanEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResyncPlan
     """Everything: a new copy, or nobody knows what was written."""
     RESYNC_PLAN_REFUSE: _ResyncPlan.ValueType  # 4
     """There was no stream: another generation is in force on the secondary."""
+    RESYNC_PLAN_UNION: _ResyncPlan.ValueType  # 10
+    """After a change of roles: the regions that either side wrote or undid since."""
 
 class ResyncPlan(_ResyncPlan, metaclass=_ResyncPlanEnumTypeWrapper):
     """What a new stream must compare before a checkpoint can be committed in it."""
@@ -331,6 +357,8 @@ RESYNC_PLAN_FULL: ResyncPlan.ValueType  # 3
 """Everything: a new copy, or nobody knows what was written."""
 RESYNC_PLAN_REFUSE: ResyncPlan.ValueType  # 4
 """There was no stream: another generation is in force on the secondary."""
+RESYNC_PLAN_UNION: ResyncPlan.ValueType  # 10
+"""After a change of roles: the regions that either side wrote or undid since."""
 Global___ResyncPlan: _TypeAlias = ResyncPlan  # noqa: Y015
 
 class _AckPolicy:

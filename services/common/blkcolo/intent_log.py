@@ -1,9 +1,11 @@
 """Which regions may differ from the last committed checkpoint: a persistent bitmap.
 
 Each bit is on disk before the write that it stands for, so whatever dies, the regions
-named here are all that a resync has to look at; and when this primary returns after a
-failover, they are where it ran ahead of the checkpoint. Bits are cleared lazily, some
-time after the commit that made them superfluous: a hot region pays for its bit once.
+named here are all that a resync has to look at. A primary marks what its VM writes,
+and clears bits lazily, some time after the commit that made them superfluous: a hot
+region pays for its bit once. A secondary that was failed over marks what its VM
+writes from then on, and what the failover undid. A primary that was demoted keeps its
+bits: they say where it ran ahead of the checkpoint.
 
 The file is a log (framing: `blkcolo.records`), rewritten as a whole when bits are
 cleared:
@@ -29,12 +31,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pyroaring import BitMap
 
-from blkcolo import records
+from blkcolo import records, settled_regions
 from blkcolo.errors import DataLoss
-from blkcolo.extents import Extent
+from blkcolo.extents import BLOCK_SIZE, Extent
 from blkcolo.records import RecordLog
-from blkcolo_primary import settled_regions
-from blkcolo_primary.settled_regions import Copy, SettledRegions, runs
+from blkcolo.settled_regions import Copy, SettledRegions, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 SMALLEST_REGION = 64 << 10
 #: A volume has at most about this many regions where the size is chosen for it.
 _MOST_REGIONS = 1 << 20
+#: Of bits that any commit clears; epochs start at 0.
+BEFORE_ALL_EPOCHS = -1
 #: Epochs that may be uncommitted at once before their bits are joined.
 _MOST_EPOCHS = 16
 
@@ -94,13 +97,13 @@ class IntentLog:
         self.region_size = region_size
         self._folder = folder
         self._name = f"{group}.intent"
-        self._sizes = list(sizes)
+        self.sizes = list(sizes)
         self._shift = region_size.bit_length() - 1
         self._marked = [BitMap() for _ in sizes]
         self._touched: dict[int, list[BitMap]] = {}
         self._keep: list[BitMap] | None = None
         #: What an unfinished resync has made equal.
-        self.settled = SettledRegions(self._sizes, self._shift)
+        self.settled = SettledRegions(self.sizes, self._shift)
         self._unsynced = [BitMap() for _ in sizes]
         self._syncing = [BitMap() for _ in sizes]
         self._log: RecordLog | None = None
@@ -127,14 +130,13 @@ class IntentLog:
             self.forget()
             return
         self._log = log
-        # Epochs start at 0: whatever is committed next clears these.
-        self._touched[-1] = [bitmap.copy() for bitmap in self._marked]
+        self._touched[BEFORE_ALL_EPOCHS] = [bitmap.copy() for bitmap in self._marked]
 
     def _take(self, log: RecordLog, record: records.Record) -> None:
         match record.kind:
             case IntentKind.BASE:
                 said = json.loads(log.payload(record))
-                same = said["sizes"] == self._sizes and record.b == self.region_size
+                same = said["sizes"] == self.sizes and record.b == self.region_size
                 self._understood = same
                 if same and said["replica_id"]:
                     self.base = Base(said["replica_id"], record.a)
@@ -166,7 +168,7 @@ class IntentLog:
             return None
         return sum(
             self._length(bitmap, size)
-            for bitmap, size in zip(self._marked, self._sizes, strict=True)
+            for bitmap, size in zip(self._marked, self.sizes, strict=True)
         )
 
     def _length(self, bitmap: BitMap, size: int) -> int:
@@ -178,13 +180,13 @@ class IntentLog:
     def dirty(self) -> list[list[Extent]]:
         """The marked extents of each volume, in order; all of it if not known."""
         if self.base is None:
-            return [[Extent(0, size)] for size in self._sizes]
+            return [[Extent(0, size)] for size in self.sizes]
         return self._all_extents(self._marked)
 
     def _all_extents(self, bitmaps: Sequence[BitMap]) -> list[list[Extent]]:
         return [
             list(self._extents(bitmap, size))
-            for bitmap, size in zip(bitmaps, self._sizes, strict=True)
+            for bitmap, size in zip(bitmaps, self.sizes, strict=True)
         ]
 
     def _extents(self, bitmap: BitMap, size: int) -> Iterator[Extent]:
@@ -198,7 +200,7 @@ class IntentLog:
         Raises:
             OSError: the file could not be written: everything may differ.
         """
-        self._sizes[volume] = size
+        self.sizes[volume] = size
         if self._log is None:
             return
         base, marked, copy = self.base, self._marked, self.settled.copy
@@ -248,7 +250,7 @@ class IntentLog:
             older, newer = sorted(self._touched)[:2]
             joined = zip(self._touched[newer], self._touched.pop(older), strict=True)
             self._touched[newer] = [mine | theirs for mine, theirs in joined]
-        return self._touched.setdefault(epoch, [BitMap() for _ in self._sizes])
+        return self._touched.setdefault(epoch, [BitMap() for _ in self.sizes])
 
     def unsynced(self, volume: int, offset: int, length: int) -> bool:
         """True if a mark of the extent may not survive power loss yet."""
@@ -261,14 +263,14 @@ class IntentLog:
     def start_sync(self) -> None:
         """What is marked up to now is what the next `sync` makes durable."""
         self._syncing = self._unsynced
-        self._unsynced = [BitMap() for _ in self._sizes]
+        self._unsynced = [BitMap() for _ in self.sizes]
 
     def end_sync(self, *, durable: bool) -> None:
         """The `sync` is over, and succeeded or not."""
         if not durable:
             both = zip(self._syncing, self._unsynced, strict=True)
             self._unsynced = [syncing | unsynced for syncing, unsynced in both]
-        self._syncing = [BitMap() for _ in self._sizes]
+        self._syncing = [BitMap() for _ in self.sizes]
 
     def sync(self) -> None:
         """Makes the marks durable, on any thread; raises OSError."""
@@ -293,11 +295,22 @@ class IntentLog:
         if self._log is not None:
             self._log.append(self.settled.copy_record())
 
-    def wanted(self, *, everything: bool) -> list[list[Extent]]:
-        """What a resync must compare: all, or what is dirty, less what is settled."""
+    def wanted(
+        self, *, everything: bool, ahead: Sequence[Sequence[Extent]] = ()
+    ) -> list[list[Extent]]:
+        """What a resync must compare, less what is settled.
+
+        Args:
+            everything: all of it; otherwise what is dirty.
+            ahead: extents of each volume that are dirty on the other side.
+        """
         regions = self._live()
+        for bitmap, extents in zip(regions, ahead, strict=False):
+            for extent in extents:
+                end = ((extent.end - 1) >> self._shift) + 1
+                bitmap.add_range(extent.offset >> self._shift, end)
         if everything or self.base is None:
-            regions = [BitMap(range(-(-s >> self._shift))) for s in self._sizes]
+            regions = [BitMap(range(-(-s >> self._shift))) for s in self.sizes]
         both = zip(regions, self.settled.regions, strict=True)
         return self._all_extents([wanted - settled for wanted, settled in both])
 
@@ -327,7 +340,7 @@ class IntentLog:
         self._log = log
 
     def _base_record(self, base: Base) -> bytes:
-        said = json.dumps({"replica_id": base.replica_id, "sizes": self._sizes})
+        said = json.dumps({"replica_id": base.replica_id, "sizes": self.sizes})
         return _record(
             IntentKind.BASE, 0, base.committed, self.region_size, said.encode()
         )
@@ -353,7 +366,7 @@ class IntentLog:
     def _live(self) -> list[BitMap]:
         return [
             BitMap.union(BitMap(), *(touched[volume] for touched in layers))
-            for volume in range(len(self._sizes))
+            for volume in range(len(self.sizes))
             for layers in [list(self._touched.values())]
         ]
 
@@ -384,6 +397,36 @@ class IntentLog:
         keep, self._keep = self._keep or self._live(), None
         self._rewrite(base, keep, None, durable=durable)
         self._marked, self.base = keep, base
+
+    def start(self, base: Base, blocks: Sequence[BitMap], *, durable: bool) -> None:
+        """Starts anew, relative to another base.
+
+        Args:
+            base: what the bits are relative to from here on.
+            blocks: the blocks of 4 KiB of each volume that differ from it already.
+            durable: power loss is to be survived.
+
+        Raises:
+            OSError: the disk refused; what the log said before holds.
+        """
+        self._keep = None
+        marked = [self._regions(each) for each in blocks]
+        self._rewrite(base, marked, None, durable=durable)
+        self._marked, self.base = marked, base
+        self._touched = {BEFORE_ALL_EPOCHS: [bitmap.copy() for bitmap in marked]}
+        self._unsynced = [BitMap() for _ in self.sizes]
+
+    def _regions(self, blocks: BitMap) -> BitMap:
+        """The regions that have at least one of these blocks of 4 KiB."""
+        shift = self._shift - (BLOCK_SIZE.bit_length() - 1)
+        regions = BitMap()
+        last = blocks.max() if blocks else -1
+        block = blocks.min() if blocks else 0
+        while block <= last:
+            regions.add(block >> shift)
+            following = ((block >> shift) + 1) << shift
+            block = blocks.next_set_bit(following) if following <= last else following
+        return regions
 
     def _rewrite(
         self,
@@ -423,7 +466,7 @@ class IntentLog:
             self._log.close()
         self._folder.remove(self._name)
         self.base, self._log = None, None
-        self._marked = [BitMap() for _ in self._sizes]
+        self._marked = [BitMap() for _ in self.sizes]
         self.settled.start_copy(None)
         self._touched = {}
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import from_os_error
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Executor
 
-    from blkcolo.errors import BlkcoloError
-    from blkcolo_primary.forwarder_core import ForwarderCore
+    from blkcolo.intent_log import IntentLog
 
 
 class IntentSync:
@@ -24,20 +20,23 @@ class IntentSync:
 
     def __init__(
         self,
-        core: ForwarderCore,
-        thread: Executor,
-        lose: Callable[[BlkcoloError], None],
+        intent: IntentLog,
+        mark: Callable[[int, int, int], bool],
+        run: Callable[[Callable[[], None]], asyncio.Future[None]],
+        on_failure: Callable[[OSError], None],
     ) -> None:
-        """Takes the group.
+        """Takes the log.
 
         Args:
-            core: its core.
-            thread: runs its fdatasync.
-            lose: gives the stream up, and says why.
+            intent: the log.
+            mark: marks volume, offset and length in it.
+            run: runs its fdatasync on a thread.
+            on_failure: learns why that failed.
         """
-        self._core = core
-        self._thread = thread
-        self._lose = lose
+        self._intent = intent
+        self._mark = mark
+        self._run = run
+        self._on_failure = on_failure
         self._failed = False
         self._running: asyncio.Future[None] | None = None
         self._next: asyncio.Future[None] | None = None
@@ -49,13 +48,12 @@ class IntentSync:
 
         The write itself then meets the same refusal.
         """
-        core = self._core
         try:
-            core.intend(volume, offset, length)
+            self._mark(volume, offset, length)
         except OSError:
             return None
         failed, self._failed = self._failed, False
-        if failed or not core.intent.unsynced(volume, offset, length):
+        if failed or not self._intent.unsynced(volume, offset, length):
             return None
         if self._running is None:
             return self._start()
@@ -70,17 +68,17 @@ class IntentSync:
 
     def _start(self) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
-        intent = self._core.intent
+        intent = self._intent
         intent.start_sync()
         running = self._running = loop.create_future()
-        work = loop.run_in_executor(self._thread, intent.sync)
+        work = self._run(intent.sync)
 
         def done(finished: asyncio.Future[None]) -> None:
             error = None if finished.cancelled() else finished.exception()
             intent.end_sync(durable=error is None)
             self._failed = error is not None
             if isinstance(error, OSError):
-                self._lose(from_os_error(error, "syncing the intent log"))
+                self._on_failure(error)
             self._running = None
             following, self._next = self._next, None
             if following is not None:
