@@ -7,6 +7,7 @@ run at the same time, so no decision rests on a state that another one is changi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -239,7 +240,10 @@ class GroupDriver:
                     generation=self.record.generation,
                 )
                 self._metrics.error(self.name, error.reason)
-            self._advance(Event.LOST)
+            # Where the store is what failed, it holds in memory alone; a successor
+            # asks both sides before it says anything.
+            with contextlib.suppress(BlkcoloError):
+                self._advance(Event.LOST)
         self.failure = error
         self._calls.refuse(error)
 
@@ -274,8 +278,8 @@ class GroupDriver:
         self._log.debug("checkpoint", epoch=epoch, trigger=trigger)
         await self._steps.take_checkpoint(run)
         if run.outcome is Outcome.COMMITTED:
-            self._committed(run, trigger)
             calls.answer(run)
+            self._committed(run, trigger)
             return
         failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
         self._metrics.checkpoint_failed(self.name, failure.reason)
@@ -283,21 +287,27 @@ class GroupDriver:
         self._lost(failure)
 
     def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
-        self.last_run, self.failure = run, None
+        """Takes a commit in, and stores it.
+
+        Raises:
+            BlkcoloError: the store refused; the checkpoint exists all the same.
+        """
+        self.last_run = run
         self.headway.committed()
         self._last_at = time.monotonic()
-        self._update(
-            durable=self.record.state is not GroupState.PROTECTED,
-            committed=run.epoch,
-            committed_at=time.time(),
-            trigger_name=str(trigger),
-            state=advance(self.name, self.record.state, Event.COMMITTED),
-        )
         self._metrics.committed(self.name, run, trigger)
         if run.error is not None:
             self._log.warning(
                 "primary missed a commit", epoch=run.epoch, error=str(run.error)
             )
+        self._update(
+            durable=False,
+            committed=run.epoch,
+            committed_at=time.time(),
+            trigger_name=str(trigger),
+            state=advance(self.name, self.record.state, Event.COMMITTED),
+        )
+        self.failure = None
 
     async def checkpoint(self, timeout: float) -> CheckpointRun:
         """Takes a checkpoint that begins after this call.
@@ -465,7 +475,12 @@ class GroupDriver:
             self._update(durable=False, state=state)
 
     def _update(self, *, durable: bool, **changes: object) -> None:
-        """Stores the record, then takes it over."""
+        """Stores the record, then takes it over.
+
+        What need not be durable is true at once, whatever the store says of it.
+        """
         record = replace(self.record, **changes)  # type: ignore[arg-type] # by name
+        if not durable:
+            self.record = record
         self._store.save(record, durable=durable)
         self.record = record
