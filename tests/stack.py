@@ -139,7 +139,7 @@ class Stack:
 
     # Processes.
 
-    def start(self, *names: str, seconds: float = 20) -> None:
+    def start(self, *names: str, seconds: float = 60) -> None:
         for name in names or NAMES:
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(

@@ -20,6 +20,7 @@ _WRITE_ZEROES = 6
 #: Bytes that one read asks for.
 _STEP = 4 << 20
 _REFUSED_PAUSE = 0.05
+_PATIENCE = 300.0
 
 
 def read_export(port: int, export: str) -> bytes:
@@ -29,6 +30,20 @@ def read_export(port: int, export: str) -> bytes:
         return b"".join(
             reader.read(at, min(_STEP, size - at)) for at in range(0, size, _STEP)
         )
+
+
+def connect(stack: contextlib.ExitStack, port: int, volumes: int) -> list[NbdClient]:
+    """A client of each volume, that is patient.
+
+    One that gave a living server up might see its write done behind a later one.
+    """
+    clients = [
+        stack.enter_context(NbdClient(port, f"disk{number}"))
+        for number in range(volumes)
+    ]
+    for client in clients:
+        client.socket.settimeout(_PATIENCE)
+    return clients
 
 
 class _Persistent(threading.Thread):
@@ -46,12 +61,7 @@ class _Persistent(threading.Thread):
             while not self._end.is_set():
                 try:
                     with contextlib.ExitStack() as stack:
-                        self.serve(
-                            [
-                                stack.enter_context(NbdClient(self._port, f"disk{n}"))
-                                for n in range(self._volumes)
-                            ]
-                        )
+                        self.serve(connect(stack, self._port, self._volumes))
                 except OSError:
                     self._end.wait(_REFUSED_PAUSE)
         except Exception as error:  # noqa: BLE001 - told to whoever ends it
@@ -64,7 +74,7 @@ class _Persistent(threading.Thread):
     def end(self) -> None:
         """Ends it; raises what went wrong in it."""
         self._end.set()
-        self.join(60)
+        self.join(_PATIENCE)
         assert not self.is_alive(), f"{self.name} hangs"
         if self.failure is not None:
             raise self.failure
@@ -164,10 +174,7 @@ class RepeatedWrites:
     def write(self, count: int) -> None:
         """Does so many writes; raises OSError when the server dies."""
         with contextlib.ExitStack() as stack:
-            clients = [
-                stack.enter_context(NbdClient(self._port, f"disk{n}"))
-                for n in range(len(self.images))
-            ]
+            clients = connect(stack, self._port, len(self.images))
             for _ in range(count):
                 volume, offset, data = self._undone or self._draw()
                 self._undone = volume, offset, data
