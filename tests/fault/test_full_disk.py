@@ -97,9 +97,12 @@ def image_on_small_disk(
 
 
 def wait_disk_full(stack: Stack) -> None:
+    """Streams are tried again and again meanwhile, so the state may change."""
+    reasons = types_pb2.REASON_DISK_FULL, types_pb2.REASON_NO_HEADWAY
     wait_until(
         lambda: (
-            (failure := stack.group().failure).reason == types_pb2.REASON_DISK_FULL
+            (failure := stack.group().failure).reason in reasons
+            and "No space left" in failure.message
             and "free space" in failure.message
         ),
         "the full disk is reported",
@@ -153,8 +156,13 @@ def test_full_secondary_image_stops_the_stream_and_the_checkpoint_stands(
             stack.checkpoint()
             vm.write(2 * MIB, os.urandom(6 * MIB))
         wait_disk_full(stack)
-        failure = stack.secondary_status().failure
-        assert (failure.volume, failure.errno) == ("disk0", errno.ENOSPC)
+        wait_until(
+            lambda: (
+                (failure := stack.secondary_status().failure).volume == "disk0"
+                and failure.errno == errno.ENOSPC
+            ),
+            "the secondary says where",
+        )
         assert not stack.primary_status().protected
         with NbdClient(stack.nbd["secondary"], "disk0") as reader:
             assert reader.read(0, SIZE) == bytes(MIB) + content + bytes(13 * MIB)
