@@ -50,6 +50,10 @@ clients: ## Install the NBD clients that the tests run (Debian, as root).
 test: clients check ## Run all checks and all tests.
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --no-header $(PYTEST_ARGS)
 
+.PHONY: bench-resync
+bench-resync: $(TEST_STAMP) ## Measure what a VM keeps of its speed during a first copy.
+	@$(BIN)/python -m tests.bench.resync_share
+
 .PHONY: bench
 bench: $(BENCH_STAMP) ## Compare with QEMU replication, nbdkit and qemu-nbd (DIR=, QUICK=1).
 	@sh tests/bench/install-peers.sh

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import random
 from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 
-from blkcolo.v1 import types_pb2
-from tests.nbd_client import NbdClient
+from blkcolo.v1 import primary_pb2, types_pb2
+from tests.nbd_client import NbdClient, NbdReplyError
 from tests.stack import (
     MIB,
     ODD_SIZE,
@@ -169,3 +171,87 @@ def test_damaged_intent_log_costs_a_full_comparison_and_is_told(
             "primary"
         )
         assert_equal_images(stack)
+
+
+def test_missing_intent_log_costs_a_full_comparison_and_is_told(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, sizes=(4 * MIB,)) as stack:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+        stack.checkpoint()
+        stack.stop("primary")
+        (tmp_path / "primary" / "groups" / "vm1.intent").unlink()
+        stack.start("primary")
+        stack.wait_state(PROTECTED)
+        assert stack.primary_status().resync_plan == FULL
+        assert stack.primary_status().resent_bytes == 0  # it was equal
+        assert "no intent log of this copy" in stack.log("primary")
+        assert (
+            'blkcolo_primary_resyncs_total{group="vm1",plan="full"} 1'
+            in stack.scrape("primary")
+        )
+
+
+def test_stale_primary_is_named_so_and_serves_no_writes(tmp_path: Path) -> None:
+    """It was dead during the failover, and its coordinator is gone as well."""
+    with running(tmp_path) as stack:
+        stack.checkpoint()
+        stack.kill("primary")
+        stack.failover(force=True)
+        stack.kill("coordinator")
+        stack.start("primary")
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, b"n" * 512)  # it does not know better yet
+            request = primary_pb2.StartReplicationRequest(
+                group="vm1", generation=1, secondary_address=stack.address("secondary")
+            )
+            with pytest.raises(grpc.RpcError) as refusal:
+                stack.primary.StartReplication(request, timeout=10)
+            assert "generation 1 is stale" in str(refusal.value.details())
+            with pytest.raises(NbdReplyError) as refused:
+                vm.write(0, b"n" * 512)
+            assert refused.value.number == errno.EPERM
+        status = stack.primary_status()
+        assert status.state == types_pb2.FORWARD_STATE_FENCED
+        assert status.failure.reason == types_pb2.REASON_STALE_GENERATION
+        stack.kill("primary")
+        stack.start("primary")
+        assert stack.primary_status().state == types_pb2.FORWARD_STATE_FENCED
+
+
+def test_link_that_is_lost_while_nothing_is_dirty_resumes_at_once(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, sizes=(8 * MIB,)) as stack:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+        stack.checkpoint()
+        sent = stack.primary_status().sent_bytes
+        stack.kill("secondary")
+        stack.wait_state(UNPROTECTED)
+        stack.start("secondary")
+        stack.wait_state(PROTECTED)
+        status = stack.primary_status()
+        assert status.resync_plan == RESUME
+        assert status.resync_total_bytes == 0
+        assert status.sent_bytes == sent
+
+
+def test_first_copy_on_host_durability_survives_an_interruption(tmp_path: Path) -> None:
+    options = 'durability = "host"\n'
+    stack = Stack(
+        tmp_path,
+        sizes=(24 * MIB,),
+        primary_options=options,
+        secondary_options=options,
+    )
+    stack.image("primary").write_bytes(rng(4).randbytes(24 * MIB))
+    try:
+        stack.start("secondary", "primary", "coordinator")
+        wait_until(lambda: stack.primary_status().resync_done_bytes, "it copies")
+        cut_and_return(stack, "secondary")
+        stack.wait_state(PROTECTED)
+        assert_equal_images(stack)
+    finally:
+        stack.close()

@@ -155,7 +155,8 @@ class ForwardGroup:
                     f"group {self.name}: {address} did not answer within"
                     f" {timeout:g} s; look at it and at the network",
                 )
-        if self.core.state is ForwardState.LOST and self.core.failure is not None:
+        refused = self.core.state in (ForwardState.LOST, ForwardState.FENCED)
+        if refused and self.core.failure is not None:
             raise self.core.failure
 
     async def _run(self, link: Link) -> None:
