@@ -38,16 +38,8 @@ def encode_request(seq: int, message: Request) -> pb.WriteForwardRequest:
     """Encodes what the primary sends."""
     match message:
         case Batch():
-            batch = pb.Batch(
-                epoch=message.epoch,
-                kinds=cast("list[pb.RecordKind.ValueType]", message.kinds),
-                volumes=message.volumes,
-                offsets=message.offsets,
-                lengths=message.lengths,
-                checksums=message.checksums,
-                payload=message.payload,
-                digest=message.digest,
-            )
+            batch = encode_columns(message)
+            batch.payload = bytes(message.payload)
             return pb.WriteForwardRequest(seq=seq, batch=batch)
         case Barrier(epoch, records, digest):
             barrier = pb.Barrier(epoch=epoch, records=records, digest=digest)
@@ -69,6 +61,19 @@ def encode_request(seq: int, message: Request) -> pb.WriteForwardRequest:
             return pb.WriteForwardRequest(
                 seq=seq, hello=hello, checksum=message_checksum(hello, seq)
             )
+
+
+def encode_columns(batch: Batch) -> pb.Batch:
+    """Encodes all of a batch but its payload."""
+    return pb.Batch(
+        epoch=batch.epoch,
+        kinds=cast("list[pb.RecordKind.ValueType]", batch.kinds),
+        volumes=batch.volumes,
+        offsets=batch.offsets,
+        lengths=batch.lengths,
+        checksums=batch.checksums,
+        digest=batch.digest,
+    )
 
 
 def message_checksum(message: Message, seq: int = 0) -> int:
@@ -99,17 +104,7 @@ def decode_request(message: pb.WriteForwardRequest) -> Request:
         _check(kind, getattr(message, kind), message.checksum, message.seq)
     match kind:
         case "batch":
-            batch = message.batch
-            return Batch(
-                batch.epoch,
-                list(batch.kinds),
-                list(batch.volumes),
-                list(batch.offsets),
-                list(batch.lengths),
-                list(batch.checksums),
-                batch.payload,
-                batch.digest,
-            )
+            return decode_batch(message.batch, message.batch.payload)
         case "barrier":
             barrier = message.barrier
             return Barrier(barrier.epoch, barrier.records, barrier.digest)
@@ -126,6 +121,20 @@ def decode_request(message: pb.WriteForwardRequest) -> Request:
                 f"stream message {message.seq} is empty or of a newer protocol;"
                 " run the same version on both sides",
             )
+
+
+def decode_batch(columns: pb.Batch, payload: bytes | memoryview) -> Batch:
+    """Decodes a batch whose payload is given apart."""
+    return Batch(
+        columns.epoch,
+        list(columns.kinds),
+        list(columns.volumes),
+        list(columns.offsets),
+        list(columns.lengths),
+        list(columns.checksums),
+        payload,
+        columns.digest,
+    )
 
 
 def encode_response(message: Response) -> pb.WriteForwardResponse:

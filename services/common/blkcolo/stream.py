@@ -65,7 +65,7 @@ class Batch:
     offsets: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     checksums: list[int] = field(default_factory=list)
-    payload: bytes = b""
+    payload: bytes | memoryview = b""
     digest: int = 0
 
 

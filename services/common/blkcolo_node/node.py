@@ -16,12 +16,13 @@ from blkcolo.nbd.server import NbdServer
 from blkcolo.roles import GroupsInRole, Role
 from blkcolo.security.authorization import PeerRole
 from blkcolo.security.service_security import ServiceSecurity
-from blkcolo.v1 import node_pb2_grpc, primary_pb2_grpc, secondary_pb2_grpc
+from blkcolo.v1 import node_pb2_grpc, primary_pb2_grpc
 from blkcolo_node.node_group import NodeGroup
 from blkcolo_node.servicer import NodeServicer
 from blkcolo_node.volume_export import Exports
 from blkcolo_primary.metrics import ForwardCollector
 from blkcolo_primary.servicer import PrimaryServicer
+from blkcolo_secondary import servicer as secondary_servicer
 from blkcolo_secondary.metrics import ReplicaCollector
 from blkcolo_secondary.servicer import SecondaryServicer
 
@@ -76,7 +77,7 @@ class Node:
                     _SERVICES[0],
                 ),
                 (
-                    secondary_pb2_grpc.add_SecondaryServiceServicer_to_server,
+                    secondary_servicer.add_to_server,
                     SecondaryServicer(receiving, self._nbd.uri),
                     _SERVICES[1],
                 ),

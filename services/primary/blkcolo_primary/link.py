@@ -14,9 +14,9 @@ import grpc
 
 from blkcolo.errors import DataLoss, Reason, Unavailable
 from blkcolo.grpc_errors import to_domain
-from blkcolo.grpc_stream import decode_response, encode_request
+from blkcolo.grpc_stream import decode_response
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
-from blkcolo.v1 import secondary_pb2_grpc as rpc
+from blkcolo.stream_bytes import encode_request
 from blkcolo.v1 import stream_pb2 as pb
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from blkcolo.wakeup import Wakeup
     from blkcolo_primary.outbox import Outbox
 
-    _Call = grpc.aio.StreamStreamCall[pb.WriteForwardRequest, pb.WriteForwardResponse]
+    _Call = grpc.aio.StreamStreamCall[bytes, pb.WriteForwardResponse]
+
+
+_METHOD = "/blkcolo.v1.SecondaryService/WriteForward"
 
 
 class LinkOwner(Protocol):
@@ -88,7 +91,10 @@ class Link:
             BlkcoloError: the link is lost, and why.
         """
         async with self._dialer.open(self._address) as channel:
-            call = rpc.SecondaryServiceStub(channel).WriteForward()
+            # The stub's own serializer would copy each batch twice.
+            call: _Call = channel.stream_stream(
+                _METHOD, response_deserializer=pb.WriteForwardResponse.FromString
+            )()
             try:
                 outbox = await self._greet(call)
                 async with asyncio.TaskGroup() as tasks:

@@ -97,7 +97,7 @@ class Receiver:
             offset, length = batch.offsets[row], batch.lengths[row]
             check_extent(volume.name, volume.size, offset, length)
             if kind == RecordKind.DATA:
-                data = batch.payload[position : position + length]
+                data = bytes(batch.payload[position : position + length])
                 position += length
                 if google_crc32c.value(data) != batch.checksums[row]:
                     raise DataLoss(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import grpc
+
 from blkcolo.errors import DataLoss, Invalid, Reason
-from blkcolo.grpc_stream import decode_request, encode_response, encode_volume
+from blkcolo.grpc_stream import encode_response, encode_volume
 from blkcolo.stream import Hello
+from blkcolo.stream_bytes import decode
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import secondary_pb2_grpc as rpc
+from blkcolo.v1 import stream_pb2
 from blkcolo_secondary.status import checkpoint_entries, report, state_message
 from blkcolo_secondary.stop_plan import StopMode
 
@@ -18,9 +22,10 @@ if TYPE_CHECKING:
     from blkcolo.grpc_server import Context
     from blkcolo.roles import GroupsInRole
     from blkcolo.stream import Request
-    from blkcolo.v1 import stream_pb2
     from blkcolo_secondary.group import ReplicaGroup
 
+#: Its full name.
+SERVICE = "blkcolo.v1.SecondaryService"
 #: A prepare answers this long before its caller stops waiting, in seconds.
 _ANSWER_MARGIN = 0.2
 #: What a caller without a deadline gets, in seconds.
@@ -37,15 +42,15 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         self._groups = groups
         self._nbd_uri = nbd_uri
 
-    async def WriteForward(
+    async def WriteForward(  # type: ignore[override]  # bytes, see add_to_server
         self,
-        request_iterator: AsyncIterator[stream_pb2.WriteForwardRequest],
+        request_iterator: AsyncIterator[bytes],
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> AsyncIterator[stream_pb2.WriteForwardResponse]:
-        """Receives the primary's writes."""
+        """Receives the primary's writes; see `add_to_server`."""
         first = await anext(aiter(request_iterator), None)
-        hello = decode_request(first) if first is not None else None
-        if not isinstance(hello, Hello) or first is None or first.seq != 1:
+        seq, hello = decode(first) if first is not None else (0, None)
+        if not isinstance(hello, Hello) or seq != 1:
             raise DataLoss(
                 Reason.SEQUENCE_GAP, "a stream starts with a hello of seq 1; send that"
             )
@@ -146,7 +151,23 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
 
 
 async def _decoded(
-    requests: AsyncIterator[stream_pb2.WriteForwardRequest],
+    requests: AsyncIterator[bytes],
 ) -> AsyncIterator[tuple[int, Request]]:
     async for request in requests:
-        yield request.seq, decode_request(request)
+        yield decode(request)
+
+
+def add_to_server(servicer: SecondaryServicer, server: grpc.aio.Server) -> None:
+    """Adds the service, with WriteForward taking messages as bytes.
+
+    gRPC's own deserializer would copy each batch twice (see `blkcolo.stream_bytes`).
+    The handler that was registered last is the one that serves a method.
+    """
+    forward: grpc.RpcMethodHandler[bytes, stream_pb2.WriteForwardResponse]
+    forward = grpc.stream_stream_rpc_method_handler(
+        servicer.WriteForward,
+        request_deserializer=bytes,  # as they are
+        response_serializer=stream_pb2.WriteForwardResponse.SerializeToString,
+    )
+    rpc.add_SecondaryServiceServicer_to_server(servicer, server)
+    server.add_registered_method_handlers(SERVICE, {"WriteForward": forward})
