@@ -67,6 +67,10 @@ soak: $(TEST_STAMP) ## Kill services at random under load (ROUNDS=100, SEED=rand
 sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
 
+.PHONY: bench-counts
+bench-counts: $(TEST_STAMP) ## Take the hot paths' operation counts as what is allowed.
+	@$(BIN)/python -m tests.bench counts
+
 .PHONY: check
 check: $(TEST_STAMP) ## Run all static checks.
 	$(BIN)/ruff format --check --quiet .

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from blkcolo.settings import parse_size
-from tests.bench import report
+from tests.bench import paths, report, test_operation_counts
 from tests.bench.compare import PEERS, Plan, compare
 from tests.bench.loads import LOADS
 
@@ -50,6 +50,19 @@ def compare_peers(
     report.save_plot(found, out / f"{name}.png")
     report.show(found, console)
     console.print(f"saved: {out / name}.json, {out / name}.png")
+
+
+@app.command
+def counts() -> None:
+    """Count the operations of the hot paths, and take them as what is allowed."""
+    with tempfile.TemporaryDirectory(dir=_TMPFS) as scratch:
+        found = paths.measure(Path(scratch))
+    test_operation_counts.save_baseline(found)
+    for path, operations in found.items():
+        Console(highlight=False).print(
+            f"{path:8} {operations.bytecodes:6.1f} bytecodes"
+            f" {operations.c_calls:5.1f} C calls a request"
+        )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _SERVICES = (
     "blkcolo.v1.PrimaryService",
-    "blkcolo.v1.SecondaryService",
+    secondary_servicer.SERVICE,
     "blkcolo.v1.NodeService",
 )
 #: Seconds given to calls that are under way when the node stops.
