@@ -172,6 +172,9 @@ class ReplicaGroup:
     ) -> AsyncIterator[Response]:
         while taken := await inbox.take():
             seq, message = taken
+            if message is None:
+                yield self.replica.ack(stream)
+                continue
             for answer in self.replica.apply(stream, seq, message):
                 if isinstance(answer, Sync):
                     await self._sync_for(stream, answer)
@@ -259,6 +262,8 @@ class ReplicaGroup:
                     await self._sync_for_commit(sync)
                 self.changed.fire()
             self._remove_dropped()
+        if self._inbox is not None:
+            self._inbox.nudge()  # VM writes may be held up by a buffer that was full
         return committed
 
     async def _sync_for_commit(self, sync: Sync) -> None:

@@ -24,6 +24,7 @@ class Inbox:
         self._bound = bound
         self._bytes = 0
         self._messages: deque[tuple[int, Request]] = deque()
+        self._nudged = False
         self._closed = False
         self._interrupted = False
         self._error: BlkcoloError | None = None
@@ -47,9 +48,20 @@ class Inbox:
         self._closed, self._error = True, error
         self._changed.fire()
 
-    async def take(self) -> tuple[int, Request] | None:
-        """The next message; None at the stream's end or when it was replaced."""
+    def nudge(self) -> None:
+        """The primary is to be told how things stand, though nothing came."""
+        self._nudged = True
+        self._changed.fire()
+
+    async def take(self) -> tuple[int, Request | None] | None:
+        """The next message; None at the stream's end or when it was replaced.
+
+        A message of None stands for a nudge.
+        """
         while not self._interrupted:
+            if self._nudged:
+                self._nudged = False
+                return 0, None
             if self._messages:
                 return self._messages.popleft()
             if self._error is not None:

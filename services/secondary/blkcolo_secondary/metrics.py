@@ -27,6 +27,10 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
         "Undo bytes at which VM writes are held up; 0: no limit.",
         lambda group: group.replica.options.buffer_limit_bytes,
     ),
+    "buffer_full": (
+        "1 while the Disk Buffer is at its limit and asks to hold VM writes up.",
+        lambda group: float(group.replica.buffer_full),
+    ),
     "history_bytes": (
         "Undo bytes of kept checkpoints.",
         lambda group: group.replica.buffer.history_bytes,
