@@ -63,6 +63,10 @@ bench: $(BENCH_STAMP) ## Compare with QEMU replication, nbdkit and qemu-nbd (DIR
 soak: $(TEST_STAMP) ## Kill services at random under load (ROUNDS=100, SEED=random).
 	@$(BIN)/python -m tests.fault.soak --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
+.PHONY: large
+large: $(TEST_STAMP) ## Fail over with 4 GiB of undo; hold 8 GiB in bounded memory.
+	@BLKCOLO_LARGE=1 $(BIN)/python -m pytest -q -s --no-header tests/integration/test_large_buffer.py
+
 .PHONY: sim
 sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
