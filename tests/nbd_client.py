@@ -22,13 +22,21 @@ class NbdClient:
 
     def __init__(self, port: int, export: str) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._cookie = 0
+        try:
+            self.size, self.flags = self._negotiate(export.encode())
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _negotiate(self, name: bytes) -> tuple[int, int]:
+        """Chooses the export; its size in bytes, and its flags."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         assert self._receive(16) == b"NBDMAGICIHAVEOPT"
         self._receive(2)
-        name = export.encode()
         self.socket.sendall(struct.pack(">IQII", 3, _OPTION_MAGIC, 1, len(name)) + name)
-        self.size, self.flags = struct.unpack(">QH", self._receive(10))
-        self._cookie = 0
+        size, flags = struct.unpack(">QH", self._receive(10))
+        return size, flags
 
     def __enter__(self) -> Self:
         return self
