@@ -156,6 +156,13 @@ def batch(seq: int, **changes: Any) -> stream_pb2.WriteForwardRequest:
     return stream_pb2.WriteForwardRequest(seq=seq, batch=stream_pb2.Batch(**fields))
 
 
+def verify(**fields: Any) -> stream_pb2.WriteForwardRequest:
+    message = stream_pb2.Verify(extents=[stream_pb2.VerifyExtent(**fields)])
+    return stream_pb2.WriteForwardRequest(
+        seq=2, verify=message, checksum=message_checksum(message, 2)
+    )
+
+
 def barrier(**fields: Any) -> stream_pb2.WriteForwardRequest:
     message = stream_pb2.Barrier(**fields)
     return stream_pb2.WriteForwardRequest(
@@ -198,6 +205,9 @@ def lone_secondary(tmp_path: Path) -> Iterator[Stack]:
             ),
             types_pb2.REASON_CHECKSUM,
         ),
+        (verify(volume=1, length=4096), types_pb2.REASON_INVALID),
+        (verify(length=1 << 62, digest=b"x"), types_pb2.REASON_OUT_OF_RANGE),
+        (verify(offset=ODD_SIZE, length=1), types_pb2.REASON_OUT_OF_RANGE),
     ],
 )
 def test_malformed_stream_is_refused_by_reason_and_writes_nothing(

@@ -270,6 +270,24 @@ class Replication(RuleBasedStateMachine):
         return True
 
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
+    @rule(data=st.binary(min_size=1, max_size=600))
+    def verify_while_the_vm_writes(self, data: bytes) -> None:
+        """Writes that go on are never taken for differences."""
+        started = self.primary.start_verify(scrub=False)
+        while not started.ended:
+            stepped = self.primary.verify_step()
+            at = started.comparison.done_bytes % (SIZES[0] - len(data))
+            self.primary.intend(0, at, len(data))
+            self.primary_disks[0].write(at, data)
+            self.primary.wrote(0, at, memoryview(data))
+            assert self._deliver_one() or stepped, "the verify hangs"
+            if self.primary.outbox is not None and not stepped:
+                while self._deliver_one():
+                    pass
+        assert started.complete
+        assert started.findings == []
+
+    @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
     @rule()
     def primary_prepares(self) -> None:
         self._prepare_primary()

@@ -55,6 +55,7 @@ class Comparison:
         phase: how far it is.
         total_bytes: what is to be compared.
         done_bytes: what was put into the stream to be compared.
+        read_bytes: those of them that are no holes.
         differing_bytes: what the secondary found to be different.
         resent_bytes: data sent again.
     """
@@ -76,7 +77,8 @@ class Comparison:
         """
         self.phase = Phase.COMPARING
         self.total_bytes = sum(e.length for extents in wanted for e in extents)
-        self.done_bytes = self.resent_bytes = self.differing_bytes = 0
+        self.done_bytes = self.read_bytes = 0
+        self.resent_bytes = self.differing_bytes = 0
         self._outbox = outbox
         self._disks = disks
         self._window_bytes = window_bytes
@@ -115,6 +117,7 @@ class Comparison:
         extent = Extent(first.offset, length)
         self._unanswered.append((self._last_seq, first.volume, extent))
         self.done_bytes += length
+        self.read_bytes += length if first.digest else 0
         return True
 
     def take_answered(self) -> list[list[Extent]]:

@@ -73,11 +73,11 @@ class ComparisonRun:
             if delay:
                 await asyncio.sleep(min(delay, _LOOK_SECONDS))
                 continue
-            before = self._comparison.done_bytes
+            before = self._comparison.read_bytes
             if not self._do_step():
                 await self._changed.wait()
                 continue
-            pacer.spent(loop.time(), self._comparison.done_bytes - before)
+            pacer.spent(loop.time(), self._comparison.read_bytes - before)
             self._measure(loop.time())
             self._work.fire()
             await asyncio.sleep(0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import Reason, Refused, from_os_error
+from blkcolo.errors import Invalid, Reason, Refused, from_os_error
+from blkcolo.extents import check_extent
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -24,8 +25,18 @@ def differing(
     """Returns the extents whose content is another one here, in steps of a MiB.
 
     Raises:
+        Invalid: an extent is of no volume, or leaves it; nothing was read.
         DataLoss: the disk could not be read; names volume and offset.
     """
+    for extent in extents:
+        if extent.volume >= len(volumes):
+            raise Invalid(
+                Reason.INVALID,
+                f"a verify names volume {extent.volume}, the hello {len(volumes)};"
+                " run the same version on both sides",
+            )
+        volume = volumes[extent.volume]
+        check_extent(volume.name, volume.size, extent.offset, extent.length)
     different: list[VerifyExtent] = []
     for extent in extents:
         same = True
@@ -46,9 +57,13 @@ def differing(
 def _equal_pieces(disk: BlockFile, extent: VerifyExtent) -> Iterator[bool]:
     """An extent without a digest is to be all zeros."""
     if extent.digest:
-        content = bytearray(extent.length)
-        disk.read_into(extent.offset, memoryview(content))
-        yield hashlib.sha256(content).digest() == extent.digest
+        digest = hashlib.sha256()
+        end = extent.offset + extent.length
+        for start in range(extent.offset, end, _STEP):
+            content = bytearray(min(_STEP, end - start))
+            disk.read_into(start, memoryview(content))
+            digest.update(content)
+        yield digest.digest() == extent.digest
         return
     for data in disk.data_extents(extent.offset, extent.length):
         for start in range(data.offset, data.end, _STEP):
