@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
 from blkcolo.settings import parse_size
-from tests.bench import paths, report, test_operation_counts
+from tests.bench import checkpoints as checkpoints_of
+from tests.bench import cost as cost_of
+from tests.bench import failover as failover_of
+from tests.bench import findings, paths, report, test_operation_counts
+from tests.bench import scale as scale_of
 from tests.bench.compare import PEERS, Plan, compare
 from tests.bench.loads import LOADS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.bench.findings import Finding
 
 app = App(name="bench", help="This system and its peers, measured side by side.")
 
 _OUT = Path("bench-results")
 _TMPFS = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Options:
+    """Where, how large and how long."""
+
+    folder: Annotated[Path, Parameter(name="--dir", help="Where images live.")] = _TMPFS
+    size: Annotated[str, Parameter(help="Size of each image.")] = "1G"
+    seconds: Annotated[float, Parameter(help="Length of a load.")] = 10.0
+    out: Annotated[Path, Parameter(help="Where JSON goes.")] = _OUT
+
+
+_DEFAULTS = Options()
 
 
 @app.command(name="compare")
@@ -50,6 +74,54 @@ def compare_peers(
     report.save_plot(found, out / f"{name}.png")
     report.show(found, console)
     console.print(f"saved: {out / name}.json, {out / name}.png")
+
+
+@app.command
+def checkpoints(*, options: Options = _DEFAULTS) -> None:
+    """Measure the stall and the duration of checkpoints."""
+    _run(
+        "checkpoints",
+        options,
+        lambda scratch, size: checkpoints_of.measure(scratch, size, options.seconds),
+    )
+
+
+@app.command
+def failover(*, options: Options = _DEFAULTS) -> None:
+    """Measure failover and flush with all of the disk buffered."""
+    _run("failover", options, failover_of.measure)
+
+
+@app.command
+def cost(*, options: Options = _DEFAULTS) -> None:
+    """Measure CPU, memory and bytes saved."""
+    _run(
+        "cost",
+        options,
+        lambda scratch, size: cost_of.measure(scratch, size, options.seconds),
+    )
+
+
+@app.command
+def scale(*, options: Options = _DEFAULTS) -> None:
+    """Measure many groups that write nothing."""
+    _run(
+        "scale",
+        options,
+        lambda scratch, _: scale_of.measure(scratch, options.seconds),
+    )
+
+
+def _run(
+    name: str, options: Options, measure: Callable[[Path, int], list[Finding]]
+) -> None:
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory(
+        prefix="blkcolo-bench-", dir=options.folder
+    ) as scratch:
+        found = measure(Path(scratch), parse_size(options.size))
+    findings.save(found, options.out / f"{name}.json")
+    findings.show(found, console)
 
 
 @app.command

@@ -82,7 +82,7 @@ def running(folder: Path, base: Path, interval: float = 1.0) -> Iterator[Pair]:
 
 def copy(source: Path, target: Path) -> None:
     """Copies an image."""
-    target.write_bytes(b"")
+    target.touch()
     with source.open("rb") as read, target.open("r+b") as write:
         while piece := read.read(4 << 20):
             write.write(piece)

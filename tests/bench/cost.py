@@ -1,0 +1,92 @@
+"""What replication costs: CPU of each service, memory, bytes saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.bench import fio, pair
+from tests.bench.compare import fill
+from tests.bench.findings import Finding
+from tests.bench.loads import BY_NAME, Load
+from tests.stack import NAMES, wait_until
+
+if TYPE_CHECKING:
+    from tests.stack import Stack
+
+_GIB = 1 << 30
+_MIB = 1 << 20
+_TICKS = 100
+_LOADS = ("4k randwrite QD32", "1M write QD8")
+
+
+def measure(folder: Path, size: int, seconds: float) -> list[Finding]:
+    """Runs on a pair with images of `size` bytes, each load `seconds` long."""
+    base = folder / "base.img"
+    fill(base, size)
+    found: list[Finding] = []
+    with pair.running(folder, base) as under_test:
+        base.unlink()
+        stack = under_test.stack
+        for name in _LOADS:
+            found += _cpu(stack, BY_NAME[name], seconds, size)
+        found += _memory(stack, seconds, size)
+        found.append(_amplification(stack, size))
+    return found
+
+
+def _cpu(stack: Stack, load: Load, seconds: float, size: int) -> list[Finding]:
+    before = {name: cpu_seconds(stack.processes[name].pid) for name in NAMES}
+    sent = stack.primary_status().sent_bytes
+    fio.measure(stack.uri("primary"), load, seconds, size)
+    wait_until(lambda: stack.primary_status().in_flight_bytes == 0, "applied", 60)
+    gib = (stack.primary_status().sent_bytes - sent) / _GIB
+    return [
+        Finding(
+            f"{load.name}: {name}",
+            (cpu_seconds(stack.processes[name].pid) - before[name]) / gib,
+            "CPU s/GiB",
+        )
+        for name in NAMES
+    ]
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process since it started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process that is its own."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(pid)
+
+
+def _memory(stack: Stack, seconds: float, size: int) -> list[Finding]:
+    """Grows by how much from the end of a first load to the end of three more."""
+    load = BY_NAME[_LOADS[0]]
+    fio.measure(stack.uri("primary"), load, seconds, size)
+    before = {name: resident_mib(stack.processes[name].pid) for name in NAMES}
+    for _ in range(3):
+        fio.measure(stack.uri("primary"), load, seconds, size)
+    found: list[Finding] = []
+    for name in NAMES:
+        after = resident_mib(stack.processes[name].pid)
+        found.append(Finding(f"memory of {name} under load", after, "MiB"))
+        found.append(Finding("its growth meanwhile", after - before[name], "MiB"))
+    return found
+
+
+def _amplification(stack: Stack, size: int) -> Finding:
+    """Bytes saved a byte that was overwritten for the first time."""
+    stack.pause()
+    stack.checkpoint()
+    amount = min(size // 4, 64 * _MIB)
+    load = Load("once", "randwrite", 4096, 32)
+    fio.write_once(stack.uri("primary"), load, amount, size, cover=True)
+    wait_until(lambda: stack.primary_status().in_flight_bytes == 0, "applied", 60)
+    saved = stack.secondary_status().buffer_bytes
+    return Finding("saved / overwritten first, 4k random", saved / amount, "x", 1.2)
