@@ -156,10 +156,13 @@ def checkpoints(
         return
     if not answer.checkpoints:
         say("none: nothing is committed yet, or the group has failed over")
+    elif Console().is_terminal:
+        say(f"{'epoch':<8} {'committed':<19}  {'undo since':>10}  read it at")
     for entry in answer.checkpoints:
         at = time.localtime(entry.committed_timestamp_seconds)
         moment = time.strftime("%Y-%m-%d %H:%M:%S", at)
-        kept = f"  {render.size(entry.undo_bytes):>10}" if entry.nbd_uris else ""
+        held = render.size(entry.undo_bytes) if entry.nbd_uris else ""
+        kept = f"  {held:>10}"
         say(f"{entry.epoch:<8} {moment}{kept}  {' '.join(entry.nbd_uris)}".rstrip())
 
 
