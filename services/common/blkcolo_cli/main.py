@@ -18,7 +18,7 @@ from rich.console import Console
 from blkcolo.errors import BlkcoloError, Reason, Unavailable
 from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
 from blkcolo.settings import ServiceSettings, SettingsError, load, show
-from blkcolo_cli import maintain, operate, up
+from blkcolo_cli import health, maintain, operate, up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,7 @@ app.command(operate.resume, group=_OPERATIONS)
 app.command(maintain.verify, group=_OPERATIONS)
 app.command(maintain.grow, group=_OPERATIONS)
 app.command(up.up, group=_SERVICES)
+app.command(health.health, group=_SERVICES)
 app.command("blkcolo_cli.certs:certs", name="certs", help="Make and show certificates.")
 
 Config = Annotated[Path | None, Parameter(help="TOML file; BLKCOLO_* override it.")]
