@@ -325,7 +325,7 @@ def _trust_panels() -> list[timeseries.Panel]:
             "ops",
             Curve(
                 "sum by (reason) (rate({__name__=~"
-                '"blkcolo_(coordinator|primary|secondary)_errors_total"}'
+                '"blkcolo_(coordinator|node|primary|secondary)_errors_total"}'
                 "[$__rate_interval]))",
                 "{{reason}}",
             ),
