@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import pytest
@@ -27,9 +27,12 @@ from blkcolo.v1 import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.lab import Lab
+
+S = TypeVar("S", bound="Stack")
 
 MIB = 1 << 20
 #: No multiple of anything.
@@ -283,17 +286,21 @@ class Stack:
         wait_until(lambda: self.secondary_status().state == state, "flushed", 60)
 
 
+def running(folder: Path, **options: Any) -> AbstractContextManager[Stack]:
+    """A protected stack."""
+    return started(Stack(folder, **options))
+
+
 @contextlib.contextmanager
-def running(folder: Path, **options: Any) -> Iterator[Stack]:
-    """A protected stack; says how to look at it when the test fails."""
-    stack = Stack(folder, **options)
+def started(stack: S) -> Iterator[S]:
+    """Starts a stack and waits for it; says how to look at it when the test fails."""
     try:
         stack.start()
         stack.wait_state(PROTECTED)
         yield stack
     except BaseException:
         test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
-        sys.stderr.write(f"rerun alone: pytest '{test}'; logs in {folder}\n")
+        sys.stderr.write(f"rerun alone: pytest '{test}'; logs in {stack.folder}\n")
         raise
     finally:
         stack.close()

@@ -26,6 +26,10 @@ class GroupState(enum.IntEnum):
     FAILING_OVER = 5
     #: The secondary's disk is the VM's disk.
     FAILED_OVER = 6
+    #: The survivor is becoming the primary of the old primary.
+    REPROTECTING = 10
+    #: The roles are being swapped.
+    SWITCHING_OVER = 11
 
 
 class Event(enum.Enum):
@@ -43,13 +47,22 @@ class Event(enum.Enum):
     RESUME = "a resume"
     #: Failover.
     FAIL_OVER = "a failover"
-    #: The failover was refused before the secondary took part in it.
+    #: The failover was refused before the secondary took part in it, or the
+    #: switchover before the primary was fenced.
     ABORTED = "the end of a refused failover"
     #: The secondary's disk is the VM's disk.
     DONE = "the end of a failover"
+    #: Reprotect.
+    REPROTECT = "a reprotect"
+    #: Switchover.
+    SWITCH_OVER = "a switchover"
+    #: Both sides are in their new roles.
+    ROLES_CHANGED = "the change of roles"
 
 
 _S, _E = GroupState, Event
+#: Here no stream is wanted: the secondary's disk is the VM's, or is becoming so.
+ENDED = frozenset({_S.FAILING_OVER, _S.FAILED_OVER, _S.REPROTECTING, _S.SWITCHING_OVER})
 _ANYWHERE = {
     _E.STOP: _S.STOPPED,
     _E.FAIL_OVER: _S.FAILING_OVER,
@@ -73,6 +86,7 @@ TRANSITIONS: dict[GroupState, dict[Event, GroupState]] = {
         _E.RESUME: _S.PROTECTED,
         _E.STARTED: _S.STARTING,
         _E.COMMITTED: _S.PROTECTED,
+        _E.SWITCH_OVER: _S.SWITCHING_OVER,
     },
     _S.UNPROTECTED: {
         **_ANYWHERE,
@@ -84,7 +98,17 @@ TRANSITIONS: dict[GroupState, dict[Event, GroupState]] = {
         _E.ABORTED: _S.UNPROTECTED,
         _E.DONE: _S.FAILED_OVER,
     },
-    _S.FAILED_OVER: {},
+    _S.FAILED_OVER: {
+        _E.REPROTECT: _S.REPROTECTING,
+    },
+    _S.REPROTECTING: {
+        _E.ROLES_CHANGED: _S.STARTING,
+    },
+    _S.SWITCHING_OVER: {
+        _E.ABORTED: _S.UNPROTECTED,
+        _E.DONE: _S.REPROTECTING,
+        _E.FAIL_OVER: _S.FAILING_OVER,
+    },
 }
 
 
@@ -98,7 +122,7 @@ def advance(group: str, state: GroupState, event: Event) -> GroupState:
     if following is None:
         allowed = [s.name for s, events in TRANSITIONS.items() if event in events]
         reason = Reason.WRONG_STATE
-        if state in (GroupState.FAILING_OVER, GroupState.FAILED_OVER):
+        if state in ENDED:
             reason = Reason.FAILED_OVER
         raise Refused(
             reason,

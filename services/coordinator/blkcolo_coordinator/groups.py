@@ -10,7 +10,7 @@ from blkcolo.errors import BlkcoloError, Invalid, Reason, Refused
 from blkcolo.wakeup import Wakeup
 from blkcolo_coordinator.group_driver import GroupDriver
 from blkcolo_coordinator.group_state import GroupState
-from blkcolo_coordinator.grpc_peers import PrimaryPeer, SecondaryPeer
+from blkcolo_coordinator.pair import Pair
 from blkcolo_coordinator.policy import Policy
 from blkcolo_coordinator.store import GroupRecord, Store
 
@@ -54,12 +54,7 @@ class Groups:
             record = (
                 GroupRecord(group.name, *addresses, policy)
                 if known is None
-                else replace(
-                    known,
-                    primary_address=addresses[0],
-                    secondary_address=addresses[1],
-                    policy=policy,
-                )
+                else _configured(known, addresses, policy)
             )
             store.save(record, durable=True)
             records[group.name] = record
@@ -68,13 +63,10 @@ class Groups:
 
     def _drive(self, store: Store, record: GroupRecord) -> GroupDriver:
         timeout = self._settings.call_timeout_seconds
-        primary = Address.parse(record.primary_address)
-        secondary = Address.parse(record.secondary_address)
         driver = GroupDriver(
             record,
             store,
-            PrimaryPeer(record.name, primary, timeout, self._dialer),
-            SecondaryPeer(record.name, secondary, timeout, self._dialer),
+            Pair(record, timeout, self._dialer),
             self._settings,
             self._metrics,
         )
@@ -146,3 +138,18 @@ class Groups:
             await driver.close()
         if self._store is not None:
             self._store.close()
+
+
+def _configured(
+    known: GroupRecord, addresses: tuple[str, str], policy: Policy
+) -> GroupRecord:
+    """The record with what the configuration says; roles are never changed by it."""
+    before = known.primary_address, known.secondary_address
+    swapped = addresses == before[::-1]
+    return replace(
+        known,
+        primary_address=addresses[0],
+        secondary_address=addresses[1],
+        policy=policy,
+        reversed=known.reversed is not swapped,
+    )

@@ -5,16 +5,61 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blkcolo.grpc_client import PeerChannel, call
-from blkcolo.v1 import primary_pb2, primary_pb2_grpc, secondary_pb2, secondary_pb2_grpc
+from blkcolo.v1 import (
+    node_pb2,
+    node_pb2_grpc,
+    primary_pb2,
+    primary_pb2_grpc,
+    secondary_pb2,
+    secondary_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from blkcolo.addresses import Address
     from blkcolo.grpc_client import Dialer
+    from blkcolo.v1.node_pb2 import GroupRole
     from blkcolo.v1.primary_pb2 import ForwardStatus, VerifyReport
     from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
     from blkcolo.v1.types_pb2 import Volume
 
 StopMode = secondary_pb2.StopMode
+
+
+class NodePeer:
+    """One group on one of its nodes, in whichever role. Methods raise BlkcoloError."""
+
+    def __init__(
+        self, group: str, address: Address, timeout: float, dialer: Dialer
+    ) -> None:
+        """Opens a channel; `timeout` in seconds holds for each call."""
+        self._group = group
+        self._peer = f"node {address}"
+        self._timeout = timeout
+        self._channel = PeerChannel(dialer, address, node_pb2_grpc.NodeServiceStub)
+
+    @property
+    def _stub(self) -> node_pb2_grpc.NodeServiceAsyncStub:
+        return self._channel.stub
+
+    async def role(self) -> GroupRole:
+        """Asks for the group's role."""
+        request = node_pb2.GetRolesRequest(group=self._group)
+        answer = await call(self._stub.GetRoles, request, self._timeout, self._peer)
+        return answer.groups[0]
+
+    async def demote(self, generation: int) -> None:
+        """Makes it secondary."""
+        request = node_pb2.DemoteRequest(group=self._group, generation=generation)
+        await call(self._stub.Demote, request, self._timeout, self._peer)
+
+    async def promote(self, generation: int) -> None:
+        """Makes it primary."""
+        request = node_pb2.PromoteRequest(group=self._group, generation=generation)
+        await call(self._stub.Promote, request, self._timeout, self._peer)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close()
 
 
 class PrimaryPeer:
@@ -77,9 +122,22 @@ class PrimaryPeer:
         )
         await call(self._stub.StopReplication, request, timeout, self._peer)
 
-    async def fence(self, generation: int) -> None:
-        """Refuses VM writes from here on."""
-        request = primary_pb2.FenceRequest(group=self._group, generation=generation)
+    async def hold(self, generation: int, seconds: float) -> None:
+        """Lets VM writes wait for so long at most; 0: they go on."""
+        request = primary_pb2.HoldRequest(
+            group=self._group, generation=generation, seconds=seconds
+        )
+        await call(self._stub.Hold, request, self._timeout, self._peer)
+
+    async def fence(
+        self, generation: int, nothing_after_epoch: int | None = None
+    ) -> None:
+        """Refuses VM writes from here on; with an epoch, only if none came after."""
+        request = primary_pb2.FenceRequest(
+            group=self._group,
+            generation=generation,
+            nothing_after_epoch=nothing_after_epoch,
+        )
         await call(self._stub.Fence, request, self._timeout, self._peer)
 
     async def verify(

@@ -6,22 +6,17 @@ import time
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError
-from blkcolo.v1 import types_pb2
 from blkcolo_coordinator import checkpoint_run, failover_run
 from blkcolo_coordinator.grpc_peers import StopMode
+from blkcolo_coordinator.node_views import FAILED_OVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from blkcolo_coordinator.checkpoint_run import CheckpointRun
     from blkcolo_coordinator.failover_run import FailoverRun
-    from blkcolo_coordinator.grpc_peers import PrimaryPeer, SecondaryPeer
+    from blkcolo_coordinator.pair import Pair
     from blkcolo_coordinator.settings import CoordinatorSettings
-
-_FAILED_OVER = (
-    types_pb2.REPLICA_STATE_FAILING_OVER,
-    types_pb2.REPLICA_STATE_FAILED_OVER,
-)
 
 
 class PeerSteps:
@@ -29,13 +24,11 @@ class PeerSteps:
 
     def __init__(
         self,
-        primary: PrimaryPeer,
-        secondary: SecondaryPeer,
+        pair: Pair,
         settings: CoordinatorSettings,
     ) -> None:
         """Takes both sides and the deadlines."""
-        self._primary = primary
-        self._secondary = secondary
+        self._pair = pair
         self._settings = settings
 
     async def take_checkpoint(self, run: CheckpointRun) -> None:
@@ -55,16 +48,16 @@ class PeerSteps:
         epoch, generation = run.epoch, run.generation
         match step:
             case checkpoint_run.Step.PREPARE_PRIMARY:
-                return await self._primary.prepare(epoch, generation)
+                return await self._pair.primary.prepare(epoch, generation)
             case checkpoint_run.Step.PREPARE_SECONDARY:
                 timeout = self._settings.prepare_timeout_seconds
-                await self._secondary.prepare(
+                await self._pair.secondary.prepare(
                     epoch, generation, run.barrier_seq, timeout
                 )
             case checkpoint_run.Step.DO_SECONDARY:
-                await self._secondary.do_checkpoint(epoch, generation)
+                await self._pair.secondary.do_checkpoint(epoch, generation)
             case checkpoint_run.Step.DO_PRIMARY:
-                await self._primary.do_checkpoint(epoch, generation)
+                await self._pair.primary.do_checkpoint(epoch, generation)
         return 0
 
     async def fail_over(
@@ -88,7 +81,7 @@ class PeerSteps:
                     case failover_run.Step.FENCE_PRIMARY:
                         run.fence_answered(await self._fence(generation))
                     case failover_run.Step.STOP_SECONDARY:
-                        await self._secondary.stop(
+                        await self._pair.secondary.stop(
                             generation,
                             StopMode.STOP_MODE_FAILOVER,
                             self._settings.stop_timeout_seconds,
@@ -99,24 +92,26 @@ class PeerSteps:
                 run.fail(error)
 
     async def _ask_secondary(self, run: FailoverRun, generation: int) -> None:
-        status = await self._secondary.status()
+        status = await self._pair.secondary.status()
         has_checkpoint = status.HasField("committed_epoch")
-        kept = [] if run.epoch is None else await self._secondary.checkpoints()
+        kept = [] if run.epoch is None else await self._pair.secondary.checkpoints()
         run.secondary_answered(
             status.committed_epoch if has_checkpoint else None,
             [entry.epoch for entry in kept],
-            failed_over=status.state in _FAILED_OVER,
+            failed_over=status.state in FAILED_OVER,
             fenced=status.generation >= generation,
         )
 
-    async def retry_flush(self, generation: int) -> None:
-        """Lets a failed-over secondary go on with a flush that paused."""
+    async def fail_over_secondary(self, generation: int) -> None:
+        """Makes the secondary's disk the VM's; again, a paused flush goes on."""
         timeout = self._settings.stop_timeout_seconds
-        await self._secondary.stop(generation, StopMode.STOP_MODE_FAILOVER, timeout)
+        await self._pair.secondary.stop(
+            generation, StopMode.STOP_MODE_FAILOVER, timeout
+        )
 
     async def _fence(self, generation: int) -> BlkcoloError | None:
         try:
-            await self._primary.fence(generation)
+            await self._pair.primary.fence(generation)
         except BlkcoloError as error:
             return error
         return None
@@ -130,7 +125,7 @@ class PeerSteps:
         timeout = self._settings.stop_timeout_seconds
         unstopped: BlkcoloError | None = None
         try:
-            await self._primary.stop(generation, drain=True, timeout=timeout)
+            await self._pair.primary.stop(generation, drain=True, timeout=timeout)
         except BlkcoloError as error:
             unstopped = error
         mode = (
@@ -138,5 +133,5 @@ class PeerSteps:
             if keep_latest
             else StopMode.STOP_MODE_ROLLBACK
         )
-        await self._secondary.stop(generation, mode, timeout)
+        await self._pair.secondary.stop(generation, mode, timeout)
         return unstopped

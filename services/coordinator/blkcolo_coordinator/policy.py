@@ -21,6 +21,8 @@ class Trigger(enum.StrEnum):
     MAX_INTERVAL = "max_interval"
     #: Replication is about to be stopped.
     STOP = "stop"
+    #: The roles are about to be swapped.
+    SWITCHOVER = "switchover"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from blkcolo.errors import Exhausted, Invalid, Reason
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
 from blkcolo_coordinator.policy import Policy
-from blkcolo_coordinator.status import report, timings
+from blkcolo_coordinator.roles import Side
+from blkcolo_coordinator.status import report, role_change, timings
 from blkcolo_coordinator.store import GroupRecord
 
 if TYPE_CHECKING:
@@ -62,6 +63,40 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
             nbd_uris=secondary.nbd_uris if secondary else [],
             primary_fenced=fenced,
         )
+
+    async def Reprotect(
+        self,
+        request: pb.ReprotectRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ReprotectResponse:
+        """Protects the survivor of a failover."""
+        driver, dry_run = self._groups.find(request.group), request.dry_run
+        discard = Side(request.discard) if request.discard else None
+        cost = await driver.reprotect(discard, dry_run=dry_run)
+        change = role_change(cost, driver, dry_run=dry_run)
+        return pb.ReprotectResponse(change=change, group=report(driver))
+
+    async def Switchover(
+        self,
+        request: pb.SwitchoverRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.SwitchoverResponse:
+        """Swaps the roles."""
+        driver, dry_run = self._groups.find(request.group), request.dry_run
+        cost = await driver.switch_over(dry_run=dry_run)
+        change = role_change(cost, driver, dry_run=dry_run)
+        return pb.SwitchoverResponse(change=change, group=report(driver))
+
+    async def Failback(
+        self,
+        request: pb.FailbackRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.FailbackResponse:
+        """Swaps the roles back."""
+        driver, dry_run = self._groups.find(request.group), request.dry_run
+        cost = await driver.fail_back(dry_run=dry_run)
+        change = role_change(cost, driver, dry_run=dry_run)
+        return pb.FailbackResponse(change=change, group=report(driver))
 
     async def StopReplication(
         self,

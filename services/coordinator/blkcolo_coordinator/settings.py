@@ -71,6 +71,8 @@ class CoordinatorSettings(ServiceSettings):
     """Deadline of a call to a primary or secondary."""
     prepare_timeout_seconds: float = Field(10.0, gt=0)
     """Deadline of the secondary's prepare: the time it has to catch up."""
+    hold_seconds: float = Field(15.0, gt=0, le=60)
+    """VM writes wait so long at most while a switchover takes its last checkpoint."""
     stop_timeout_seconds: float = Field(60.0, gt=0)
     """Deadline of a drain or a flush; a call that misses it is repeated."""
 

@@ -12,6 +12,7 @@ from blkcolo_coordinator.checkpoint_run import CheckpointRun, Step
 if TYPE_CHECKING:
     from blkcolo_coordinator.group_driver import GroupDriver
     from blkcolo_coordinator.policy import Policy
+    from blkcolo_coordinator.roles import Cost
 
 
 def report(driver: GroupDriver) -> pb.Group:
@@ -32,12 +33,29 @@ def report(driver: GroupDriver) -> pb.Group:
         last_trigger=record.trigger_name,
         primary=driver.sides.primary,
         secondary=driver.sides.secondary,
+        primary_address=record.primary_now,
+        secondary_address=record.secondary_now,
+        reversed=record.reversed,
     )
     if driver.last_run is not None:
         group.last_checkpoint.CopyFrom(timings(driver.last_run))
     if driver.failure is not None:
         group.failure.CopyFrom(failure_message(driver.failure))
     return group
+
+
+def role_change(cost: Cost, driver: GroupDriver, *, dry_run: bool) -> pb.RoleChange:
+    """What a change of roles costs, or would cost."""
+    there = driver.sides.secondary if dry_run else driver.sides.primary
+    return pb.RoleChange(
+        loser=cast("pb.Side.ValueType", int(cost.loser or 0)),
+        loser_address=cost.address,
+        lost_seconds=cost.seconds,
+        lost_bytes=cost.lost_bytes,
+        compared_bytes=cost.compared_bytes,
+        nbd_uris=there.nbd_uris if there is not None else [],
+        dry_run=dry_run,
+    )
 
 
 def timings(run: CheckpointRun) -> pb.CheckpointTimings:

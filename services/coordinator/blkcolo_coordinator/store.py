@@ -18,7 +18,7 @@ from blkcolo_coordinator.policy import Policy
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE groups (
     name TEXT PRIMARY KEY,
@@ -30,16 +30,40 @@ CREATE TABLE groups (
     paused INTEGER NOT NULL,
     committed INTEGER,
     committed_at REAL NOT NULL,
-    trigger_name TEXT NOT NULL
+    trigger_name TEXT NOT NULL,
+    reversed INTEGER NOT NULL DEFAULT 0,
+    loser INTEGER NOT NULL DEFAULT 0,
+    fenced_clean INTEGER NOT NULL DEFAULT 0,
+    failed_over_at REAL NOT NULL DEFAULT 0
 ) STRICT
 """
+_FROM_VERSION_1 = (
+    "ALTER TABLE groups ADD COLUMN reversed INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE groups ADD COLUMN loser INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE groups ADD COLUMN fenced_clean INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE groups ADD COLUMN failed_over_at REAL NOT NULL DEFAULT 0",
+)
 
 
 @dataclass(frozen=True)
 class GroupRecord:
     """One group.
 
-    `committed_at` is in seconds since 1970, 0 before the first checkpoint.
+    Attributes:
+        name: its name.
+        primary_address: the side that the configuration calls primary.
+        secondary_address: the other one.
+        policy: when checkpoints are taken.
+        generation: the newest one that was given.
+        state: see `group_state`.
+        paused: automatic checkpoints are suspended.
+        committed: the last committed epoch.
+        committed_at: when that was, in seconds since 1970; 0 before the first.
+        trigger_name: why it was taken.
+        reversed: the roles are not those of the configuration.
+        loser: the Side that a reprotect gives up, while one is under way; or 0.
+        fenced_clean: a switchover fenced the primary, and lost nothing.
+        failed_over_at: when the last failover ended, as `committed_at`.
     """
 
     name: str
@@ -52,6 +76,20 @@ class GroupRecord:
     committed: int | None = None
     committed_at: float = 0.0
     trigger_name: str = ""
+    reversed: bool = False
+    loser: int = 0
+    fenced_clean: bool = False
+    failed_over_at: float = 0.0
+
+    @property
+    def primary_now(self) -> str:
+        """The primary's address."""
+        return self.secondary_address if self.reversed else self.primary_address
+
+    @property
+    def secondary_now(self) -> str:
+        """The secondary's address."""
+        return self.primary_address if self.reversed else self.secondary_address
 
 
 class Store:
@@ -70,6 +108,9 @@ class Store:
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._database.execute(_SCHEMA)
+            for change in _FROM_VERSION_1 if version == 1 else ():
+                self._database.execute(change)
+            if version < _VERSION:
                 self._database.execute(f"PRAGMA user_version={_VERSION}")
             (sound,) = self._database.execute("PRAGMA quick_check").fetchone()
         except sqlite3.DatabaseError as error:
@@ -102,6 +143,10 @@ class Store:
                 committed,
                 committed_at,
                 trigger,
+                bool(swapped),
+                loser,
+                bool(fenced_clean),
+                failed_over_at,
             )
             for (
                 name,
@@ -114,6 +159,10 @@ class Store:
                 committed,
                 committed_at,
                 trigger,
+                swapped,
+                loser,
+                fenced_clean,
+                failed_over_at,
             ) in rows
         ]
 
@@ -134,6 +183,10 @@ class Store:
             record.committed,
             record.committed_at,
             record.trigger_name,
+            int(record.reversed),
+            record.loser,
+            int(record.fenced_clean),
+            record.failed_over_at,
         )
         marks = ", ".join("?" * len(row))
         level = "FULL" if durable else "NORMAL"

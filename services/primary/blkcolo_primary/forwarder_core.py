@@ -399,6 +399,13 @@ class ForwarderCore:
 
     # Checkpoints.
 
+    def nothing_after(self, epoch: int) -> bool:
+        """True if the stream stands, and holds nothing after this epoch's barrier."""
+        outbox = self.outbox
+        if outbox is None or self.state is not ForwardState.REPLICATING:
+            return False
+        return outbox.epoch == epoch + 1 and not outbox.records
+
     def prepare(self, epoch: int, generation: int) -> int:
         """Puts the barrier of the current epoch into the stream; returns its seq.
 

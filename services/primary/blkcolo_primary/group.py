@@ -17,6 +17,7 @@ from blkcolo.errors import (
     DataLoss,
     DeadlineMissed,
     Reason,
+    Refused,
     Unavailable,
     from_os_error,
 )
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+#: VM writes are held for so many seconds at most.
+_LONGEST_HOLD = 60.0
 #: The intent log is cleared this often at most, in seconds.
 _CLEAR_SECONDS = 5.0
 
@@ -311,13 +314,52 @@ class ForwardGroup:
                     " not applied on the secondary; ask again, or stop without drain",
                 )
 
-    async def fence(self, generation: int) -> None:
-        """Refuses VM writes from here on; durable when this returns."""
+    def hold(self, generation: int, seconds: float) -> None:
+        """Lets VM writes wait, for a while at most; 0 lets them go on.
+
+        Raises:
+            Refused: the group is fenced, or the generation is not in force.
+        """
+        self.core.check_generation(generation, may_be_newer=False)
+        if self.core.state is ForwardState.FENCED:
+            raise Refused(
+                Reason.FENCED,
+                f"group {self.name} is FENCED: it has no VM writes to hold",
+            )
+        self.vm_writes.hold(min(seconds, _LONGEST_HOLD))
+
+    async def fence(
+        self, generation: int, nothing_after_epoch: int | None = None
+    ) -> None:
+        """Refuses VM writes from here on; durable when this returns.
+
+        Args:
+            generation: the newer one.
+            nothing_after_epoch: refuse, unless VM writes are held and none came after
+                this epoch's barrier.
+
+        Raises:
+            BlkcoloError: it is not newer; or not stored; or a VM write came.
+        """
+        if nothing_after_epoch is not None:
+            self._check_held_since(nothing_after_epoch)
         self.core.fence(generation)
+        self.vm_writes.hold(0.0)
         await self._end_link()
         self.vm_writes.refuse_all(errno.EPERM)
         self.changed.fire()
         _log.warning("fenced", group=self.name, generation=generation)
+
+    def _check_held_since(self, epoch: int) -> None:
+        if self.core.state is ForwardState.FENCED:
+            return  # it was checked then; the generation is checked again
+        if not self.vm_writes.held or not self.core.nothing_after(epoch):
+            raise Refused(
+                Reason.WRONG_STATE,
+                f"group {self.name}: VM writes came after checkpoint {epoch}, so that"
+                " a switchover would lose them; call it again",
+                epoch=epoch,
+            )
 
     async def _end_link(self) -> None:
         link, self._link = self._link, None

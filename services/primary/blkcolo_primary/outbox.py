@@ -78,6 +78,11 @@ class Outbox:
         return self._next_seq if self._open.kinds else self._next_seq - 1
 
     @property
+    def records(self) -> int:
+        """Records of the current epoch."""
+        return self._records + len(self._open.kinds)
+
+    @property
     def empty(self) -> bool:
         """True when nothing waits to be sent."""
         return not self._queue and not self._open.kinds

@@ -139,6 +139,16 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         grown = group.grow(request.volume, request.size_bytes, request.generation)
         return pb.PrimaryServiceGrowVolumeResponse(volume=encode_volume(grown))
 
+    async def Hold(
+        self,
+        request: pb.HoldRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.HoldResponse:
+        """Lets VM writes wait."""
+        group = self._groups.find(request.group)
+        group.hold(request.generation, request.seconds)
+        return pb.HoldResponse(epoch=group.core.epoch)
+
     async def Fence(
         self,
         request: pb.FenceRequest,
@@ -146,7 +156,9 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     ) -> pb.FenceResponse:
         """Refuses VM writes from here on."""
         group = self._groups.find(request.group)
-        await group.fence(request.generation)
+        clean = request.HasField("nothing_after_epoch")
+        epoch = request.nothing_after_epoch if clean else None
+        await group.fence(request.generation, epoch)
         return pb.FenceResponse(generation=group.core.generation)
 
 

@@ -44,6 +44,7 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         resent_bytes=core.resent_bytes,
         dirty_bytes=core.intent.dirty_bytes,
         throttled=group.vm_writes.throttled,
+        last_write_timestamp_seconds=group.vm_writes.last_at,
         volumes=[encode_volume(volume) for volume in group.volumes],
         nbd_uris=[nbd_uri(volume.name) for volume in group.volumes],
         ack_policy=types_pb2.AckPolicy.Value(policy),

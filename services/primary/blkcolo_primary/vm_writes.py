@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import from_os_error
@@ -71,6 +71,9 @@ class VmWrites:
         #: What replication adds to the latency of writes without FUA.
         self.added = LatencyHistogram()
         self._gate_began = 0.0
+        self._hold: asyncio.TimerHandle | None = None
+        #: When the VM last wrote, seconds since 1970; 0: not in this life.
+        self.last_at = 0.0
 
     def _run_slow(self, work: Callable[[], None]) -> asyncio.Future[None]:
         return asyncio.get_running_loop().run_in_executor(self._slow, work)
@@ -96,8 +99,25 @@ class VmWrites:
             return self.intent_sync.wait_for(volume, offset, length)
         return None
 
+    def hold(self, seconds: float) -> None:
+        """Lets writes wait until `seconds` have passed, or for 0 go on at once."""
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+        if seconds > 0:
+            loop = asyncio.get_running_loop()
+            self._hold = loop.call_later(seconds, self.hold, 0.0)
+        self._open_gate()
+
+    @property
+    def held(self) -> bool:
+        """True while writes wait by request."""
+        return self._hold is not None
+
     def _held_up(self) -> bool:
         core = self._core
+        if self._hold is not None:
+            return True
         if self._policy.on_disconnect == "freeze" and core.cut_off:
             return True
         if not core.congested:
@@ -120,6 +140,7 @@ class VmWrites:
     ) -> asyncio.Future[None] | None:
         """Writes locally and into the stream; raises OSError."""
         self.served_bytes += len(data)
+        self.last_at = time()
         began = perf_counter()
         try:
             seq = self._local.write(volume, offset, data)
@@ -139,6 +160,7 @@ class VmWrites:
     ) -> asyncio.Future[None] | None:
         """Zeroes locally by `work` and in the stream; raises OSError."""
         self.served_bytes += length
+        self.last_at = time()
         began = perf_counter()
         try:
             seq = self._local.zero(volume, offset, length, work, trim=trim)
@@ -225,6 +247,7 @@ class VmWrites:
 
     async def close(self) -> None:
         """Fails what still waits, and ends the thread."""
+        self.hold(0.0)
         self.refuse_all(errno.ESHUTDOWN)
         if self._flushes:
             await asyncio.wait(self._flushes)

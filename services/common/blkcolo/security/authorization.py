@@ -54,6 +54,7 @@ TABLE: dict[str, dict[str, frozenset[PeerRole]]] = {
         "DoCheckpoint": _CONTROL,
         "StopReplication": _CONTROL,
         "Fence": _CONTROL,
+        "Hold": _CONTROL,
         "Verify": _CONTROL,
         "GrowVolume": _CONTROL,
         "GetSentDataSize": _READ,
@@ -76,6 +77,9 @@ TABLE: dict[str, dict[str, frozenset[PeerRole]]] = {
     "blkcolo.v1.CoordinatorService": {
         "Checkpoint": _CONTROL,
         "Failover": _CONTROL,
+        "Reprotect": _CONTROL,
+        "Switchover": _CONTROL,
+        "Failback": _CONTROL,
         "StopReplication": _CONTROL,
         "PauseReplication": _CONTROL,
         "ResumeReplication": _CONTROL,

@@ -10,6 +10,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Side:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SideEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Side.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIDE_UNSPECIFIED: _Side.ValueType  # 0
+    """None."""
+    SIDE_PRIMARY: _Side.ValueType  # 1
+    """The one that the status calls primary."""
+    SIDE_SECONDARY: _Side.ValueType  # 2
+    """The one that the status calls secondary."""
+
+class Side(_Side, metaclass=_SideEnumTypeWrapper):
+    """A side of a group, by its role in the status."""
+
+SIDE_UNSPECIFIED: Side.ValueType  # 0
+"""None."""
+SIDE_PRIMARY: Side.ValueType  # 1
+"""The one that the status calls primary."""
+SIDE_SECONDARY: Side.ValueType  # 2
+"""The one that the status calls secondary."""
+Global___Side: _TypeAlias = Side  # noqa: Y015
 
 @_typing.final
 class CheckpointPolicy(_message.Message):
@@ -150,6 +175,9 @@ class Group(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     PRIMARY_FIELD_NUMBER: _builtins.int
     SECONDARY_FIELD_NUMBER: _builtins.int
+    PRIMARY_ADDRESS_FIELD_NUMBER: _builtins.int
+    SECONDARY_ADDRESS_FIELD_NUMBER: _builtins.int
+    REVERSED_FIELD_NUMBER: _builtins.int
     state: _types_pb2.GroupState.ValueType
     """The state."""
     generation: _builtins.int
@@ -162,6 +190,12 @@ class Group(_message.Message):
     """When that was committed, seconds since 1970; 0 before the first."""
     last_trigger: _builtins.str
     """Why that one was taken: sent_bytes, buffer, max_interval, call, start."""
+    primary_address: _builtins.str
+    """Where the primary is now; the roles of `spec` are those of the configuration."""
+    secondary_address: _builtins.str
+    """Where the secondary is now."""
+    reversed: _builtins.bool
+    """True where the roles are not those of the configuration."""
     @_builtins.property
     def spec(self) -> Global___GroupSpec:
         """What it is made of."""
@@ -196,10 +230,13 @@ class Group(_message.Message):
         failure: _types_pb2.Failure | None = ...,
         primary: _primary_pb2.ForwardStatus | None = ...,
         secondary: _secondary_pb2.ReplicaStatus | None = ...,
+        primary_address: _builtins.str = ...,
+        secondary_address: _builtins.str = ...,
+        reversed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "failure", b"failure", "last_checkpoint", b"last_checkpoint", "primary", b"primary", "secondary", b"secondary", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "committed_timestamp_seconds", b"committed_timestamp_seconds", "failure", b"failure", "generation", b"generation", "last_checkpoint", b"last_checkpoint", "last_trigger", b"last_trigger", "paused", b"paused", "primary", b"primary", "secondary", b"secondary", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "committed_timestamp_seconds", b"committed_timestamp_seconds", "failure", b"failure", "generation", b"generation", "last_checkpoint", b"last_checkpoint", "last_trigger", b"last_trigger", "paused", b"paused", "primary", b"primary", "primary_address", b"primary_address", "reversed", b"reversed", "secondary", b"secondary", "secondary_address", b"secondary_address", "spec", b"spec", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
@@ -324,6 +361,226 @@ class FailoverResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FailoverResponse: _TypeAlias = FailoverResponse  # noqa: Y015
+
+@_typing.final
+class RoleChange(_message.Message):
+    """What a change of roles costs, or would cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOSER_FIELD_NUMBER: _builtins.int
+    LOSER_ADDRESS_FIELD_NUMBER: _builtins.int
+    LOST_SECONDS_FIELD_NUMBER: _builtins.int
+    LOST_BYTES_FIELD_NUMBER: _builtins.int
+    COMPARED_BYTES_FIELD_NUMBER: _builtins.int
+    NBD_URIS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    loser: Global___Side.ValueType
+    """The side whose writes are given up; unspecified: none has any."""
+    loser_address: _builtins.str
+    """Its address."""
+    lost_seconds: _builtins.float
+    """Seconds of its writes that are given up, at most."""
+    lost_bytes: _builtins.int
+    """Bytes of its writes that are given up, at most."""
+    compared_bytes: _builtins.int
+    """Bytes that the resync compares, at most; it sends what differs."""
+    dry_run: _builtins.bool
+    """True where nothing was changed."""
+    @_builtins.property
+    def nbd_uris(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Where the VM's disks are afterwards."""
+
+    def __init__(
+        self,
+        *,
+        loser: Global___Side.ValueType = ...,
+        loser_address: _builtins.str = ...,
+        lost_seconds: _builtins.float = ...,
+        lost_bytes: _builtins.int = ...,
+        compared_bytes: _builtins.int = ...,
+        nbd_uris: _abc.Iterable[_builtins.str] | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compared_bytes", b"compared_bytes", "dry_run", b"dry_run", "loser", b"loser", "loser_address", b"loser_address", "lost_bytes", b"lost_bytes", "lost_seconds", b"lost_seconds", "nbd_uris", b"nbd_uris"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RoleChange: _TypeAlias = RoleChange  # noqa: Y015
+
+@_typing.final
+class ReprotectRequest(_message.Message):
+    """Asks for protection after a failover."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    DISCARD_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    discard: Global___Side.ValueType
+    """The side whose writes may be given up; needed where it has any."""
+    dry_run: _builtins.bool
+    """Only say what it would cost."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        discard: Global___Side.ValueType = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard", b"discard", "dry_run", b"dry_run", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReprotectRequest: _TypeAlias = ReprotectRequest  # noqa: Y015
+
+@_typing.final
+class ReprotectResponse(_message.Message):
+    """Replication starts with the roles changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> Global___RoleChange:
+        """The cost."""
+
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The group."""
+
+    def __init__(
+        self,
+        *,
+        change: Global___RoleChange | None = ...,
+        group: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReprotectResponse: _TypeAlias = ReprotectResponse  # noqa: Y015
+
+@_typing.final
+class SwitchoverRequest(_message.Message):
+    """Asks for a planned change of roles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    dry_run: _builtins.bool
+    """Only say what it would cost."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SwitchoverRequest: _TypeAlias = SwitchoverRequest  # noqa: Y015
+
+@_typing.final
+class SwitchoverResponse(_message.Message):
+    """The roles are swapped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> Global___RoleChange:
+        """The cost."""
+
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The group."""
+
+    def __init__(
+        self,
+        *,
+        change: Global___RoleChange | None = ...,
+        group: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SwitchoverResponse: _TypeAlias = SwitchoverResponse  # noqa: Y015
+
+@_typing.final
+class FailbackRequest(_message.Message):
+    """Asks for the way home."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    dry_run: _builtins.bool
+    """Only say what it would cost."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailbackRequest: _TypeAlias = FailbackRequest  # noqa: Y015
+
+@_typing.final
+class FailbackResponse(_message.Message):
+    """The roles are as they were configured."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def change(self) -> Global___RoleChange:
+        """The cost."""
+
+    @_builtins.property
+    def group(self) -> Global___Group:
+        """The group."""
+
+    def __init__(
+        self,
+        *,
+        change: Global___RoleChange | None = ...,
+        group: Global___Group | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "group", b"group"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailbackResponse: _TypeAlias = FailbackResponse  # noqa: Y015
 
 @_typing.final
 class StopReplicationRequest(_message.Message):

@@ -45,6 +45,21 @@ class CoordinatorServiceStub:
                 request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.FailoverRequest.SerializeToString,
                 response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.FailoverResponse.FromString,
                 _registered_method=True)
+        self.Reprotect = channel.unary_unary(
+                '/blkcolo.v1.CoordinatorService/Reprotect',
+                request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.ReprotectRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.ReprotectResponse.FromString,
+                _registered_method=True)
+        self.Switchover = channel.unary_unary(
+                '/blkcolo.v1.CoordinatorService/Switchover',
+                request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.SwitchoverRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.SwitchoverResponse.FromString,
+                _registered_method=True)
+        self.Failback = channel.unary_unary(
+                '/blkcolo.v1.CoordinatorService/Failback',
+                request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.FailbackRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.FailbackResponse.FromString,
+                _registered_method=True)
         self.StopReplication = channel.unary_unary(
                 '/blkcolo.v1.CoordinatorService/StopReplication',
                 request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.StopReplicationRequest.SerializeToString,
@@ -120,6 +135,27 @@ class CoordinatorServiceServicer:
 
     def Failover(self, request, context):
         """Makes the secondary's disk the VM's disk, at the last committed checkpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reprotect(self, request, context):
+        """After a failover: makes the old primary the secondary of the survivor.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Switchover(self, request, context):
+        """Swaps the roles of a protected group; no write that was answered is lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Failback(self, request, context):
+        """A switchover back to the side that the configuration calls primary.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -222,6 +258,21 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
                     servicer.Failover,
                     request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.FailoverRequest.FromString,
                     response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.FailoverResponse.SerializeToString,
+            ),
+            'Reprotect': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reprotect,
+                    request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.ReprotectRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.ReprotectResponse.SerializeToString,
+            ),
+            'Switchover': grpc.unary_unary_rpc_method_handler(
+                    servicer.Switchover,
+                    request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.SwitchoverRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.SwitchoverResponse.SerializeToString,
+            ),
+            'Failback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Failback,
+                    request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.FailbackRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.FailbackResponse.SerializeToString,
             ),
             'StopReplication': grpc.unary_unary_rpc_method_handler(
                     servicer.StopReplication,
@@ -339,6 +390,87 @@ class CoordinatorService:
             '/blkcolo.v1.CoordinatorService/Failover',
             blkcolo_dot_v1_dot_coordinator__pb2.FailoverRequest.SerializeToString,
             blkcolo_dot_v1_dot_coordinator__pb2.FailoverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reprotect(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.CoordinatorService/Reprotect',
+            blkcolo_dot_v1_dot_coordinator__pb2.ReprotectRequest.SerializeToString,
+            blkcolo_dot_v1_dot_coordinator__pb2.ReprotectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Switchover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.CoordinatorService/Switchover',
+            blkcolo_dot_v1_dot_coordinator__pb2.SwitchoverRequest.SerializeToString,
+            blkcolo_dot_v1_dot_coordinator__pb2.SwitchoverResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Failback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.CoordinatorService/Failback',
+            blkcolo_dot_v1_dot_coordinator__pb2.FailbackRequest.SerializeToString,
+            blkcolo_dot_v1_dot_coordinator__pb2.FailbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

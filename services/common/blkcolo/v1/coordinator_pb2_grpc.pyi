@@ -37,6 +37,12 @@ class CoordinatorServiceStub:
     """Takes a checkpoint now, answers when it is committed."""
     Failover: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.FailoverRequest, _coordinator_pb2.FailoverResponse]
     """Makes the secondary's disk the VM's disk, at the last committed checkpoint."""
+    Reprotect: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ReprotectRequest, _coordinator_pb2.ReprotectResponse]
+    """After a failover: makes the old primary the secondary of the survivor."""
+    Switchover: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.SwitchoverRequest, _coordinator_pb2.SwitchoverResponse]
+    """Swaps the roles of a protected group; no write that was answered is lost."""
+    Failback: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.FailbackRequest, _coordinator_pb2.FailbackResponse]
+    """A switchover back to the side that the configuration calls primary."""
     StopReplication: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.StopReplicationRequest, _coordinator_pb2.StopReplicationResponse]
     """Ends replication of a group."""
     PauseReplication: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.PauseReplicationRequest, _coordinator_pb2.PauseReplicationResponse]
@@ -73,6 +79,12 @@ class CoordinatorServiceAsyncStub(CoordinatorServiceStub):
     """Takes a checkpoint now, answers when it is committed."""
     Failover: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.FailoverRequest, _coordinator_pb2.FailoverResponse]  # type: ignore[assignment]
     """Makes the secondary's disk the VM's disk, at the last committed checkpoint."""
+    Reprotect: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ReprotectRequest, _coordinator_pb2.ReprotectResponse]  # type: ignore[assignment]
+    """After a failover: makes the old primary the secondary of the survivor."""
+    Switchover: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.SwitchoverRequest, _coordinator_pb2.SwitchoverResponse]  # type: ignore[assignment]
+    """Swaps the roles of a protected group; no write that was answered is lost."""
+    Failback: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.FailbackRequest, _coordinator_pb2.FailbackResponse]  # type: ignore[assignment]
+    """A switchover back to the side that the configuration calls primary."""
     StopReplication: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.StopReplicationRequest, _coordinator_pb2.StopReplicationResponse]  # type: ignore[assignment]
     """Ends replication of a group."""
     PauseReplication: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.PauseReplicationRequest, _coordinator_pb2.PauseReplicationResponse]  # type: ignore[assignment]
@@ -118,6 +130,30 @@ class CoordinatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.FailoverResponse, _abc.Awaitable[_coordinator_pb2.FailoverResponse]]:
         """Makes the secondary's disk the VM's disk, at the last committed checkpoint."""
+
+    @_abc_1.abstractmethod
+    def Reprotect(
+        self,
+        request: _coordinator_pb2.ReprotectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.ReprotectResponse, _abc.Awaitable[_coordinator_pb2.ReprotectResponse]]:
+        """After a failover: makes the old primary the secondary of the survivor."""
+
+    @_abc_1.abstractmethod
+    def Switchover(
+        self,
+        request: _coordinator_pb2.SwitchoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.SwitchoverResponse, _abc.Awaitable[_coordinator_pb2.SwitchoverResponse]]:
+        """Swaps the roles of a protected group; no write that was answered is lost."""
+
+    @_abc_1.abstractmethod
+    def Failback(
+        self,
+        request: _coordinator_pb2.FailbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.FailbackResponse, _abc.Awaitable[_coordinator_pb2.FailbackResponse]]:
+        """A switchover back to the side that the configuration calls primary."""
 
     @_abc_1.abstractmethod
     def StopReplication(

@@ -352,6 +352,7 @@ class ForwardStatus(_message.Message):
     RESENT_BYTES_FIELD_NUMBER: _builtins.int
     DIRTY_BYTES_FIELD_NUMBER: _builtins.int
     THROTTLED_FIELD_NUMBER: _builtins.int
+    LAST_WRITE_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
     RESYNC_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     RESYNC_ETA_SECONDS_FIELD_NUMBER: _builtins.int
     VERIFY_FIELD_NUMBER: _builtins.int
@@ -393,6 +394,8 @@ class ForwardStatus(_message.Message):
     """Bytes of regions written since the last commit; absent where that is not known."""
     throttled: _builtins.bool
     """True while VM writes wait for the secondary (full window or Disk Buffer)."""
+    last_write_timestamp_seconds: _builtins.float
+    """When the VM last wrote, seconds since 1970; 0: not since the service started."""
     resync_bytes_per_second: _builtins.float
     """Bytes a second that the resync compares; 0 until that is known."""
     resync_eta_seconds: _builtins.float
@@ -441,6 +444,7 @@ class ForwardStatus(_message.Message):
         resent_bytes: _builtins.int = ...,
         dirty_bytes: _builtins.int | None = ...,
         throttled: _builtins.bool = ...,
+        last_write_timestamp_seconds: _builtins.float = ...,
         resync_bytes_per_second: _builtins.float = ...,
         resync_eta_seconds: _builtins.float | None = ...,
         verify: Global___VerifyReport | None = ...,
@@ -449,7 +453,7 @@ class ForwardStatus(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure", "last_verified_checkpoint", b"last_verified_checkpoint", "resync_eta_seconds", b"resync_eta_seconds", "verify", b"verify"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "last_write_timestamp_seconds", b"last_write_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
@@ -502,23 +506,83 @@ class FenceRequest(_message.Message):
 
     GROUP_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    NOTHING_AFTER_EPOCH_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     generation: _builtins.int
     """The newer generation."""
+    nothing_after_epoch: _builtins.int
+    """Refuse, unless VM writes are held and none came after this epoch's barrier: for a
+    switchover, which loses nothing. Absent: fence in any case.
+    """
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         generation: _builtins.int = ...,
+        nothing_after_epoch: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_nothing_after_epoch", b"_nothing_after_epoch", "nothing_after_epoch", b"nothing_after_epoch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_nothing_after_epoch", b"_nothing_after_epoch", "generation", b"generation", "group", b"group", "nothing_after_epoch", b"nothing_after_epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__nothing_after_epoch: _TypeAlias = _typing.Literal["nothing_after_epoch"]  # noqa: Y015
+    _WhichOneofArgType__nothing_after_epoch: _TypeAlias = _typing.Literal["_nothing_after_epoch", b"_nothing_after_epoch"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__nothing_after_epoch) -> _WhichOneofReturnType__nothing_after_epoch | None: ...
+
+Global___FenceRequest: _TypeAlias = FenceRequest  # noqa: Y015
+
+@_typing.final
+class HoldRequest(_message.Message):
+    """Asks to hold VM writes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    generation: _builtins.int
+    """The caller's generation."""
+    seconds: _builtins.float
+    """They go on by themselves after so many seconds, 60 at most; 0: at once."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "seconds", b"seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FenceRequest: _TypeAlias = FenceRequest  # noqa: Y015
+Global___HoldRequest: _TypeAlias = HoldRequest  # noqa: Y015
+
+@_typing.final
+class HoldResponse(_message.Message):
+    """VM writes wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """The epoch that they will belong to."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldResponse: _TypeAlias = HoldResponse  # noqa: Y015
 
 @_typing.final
 class FenceResponse(_message.Message):

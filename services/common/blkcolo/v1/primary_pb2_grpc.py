@@ -66,6 +66,11 @@ class PrimaryServiceStub:
                 request_serializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGetStatusRequest.SerializeToString,
                 response_deserializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGetStatusResponse.FromString,
                 _registered_method=True)
+        self.Hold = channel.unary_unary(
+                '/blkcolo.v1.PrimaryService/Hold',
+                request_serializer=blkcolo_dot_v1_dot_primary__pb2.HoldRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_primary__pb2.HoldResponse.FromString,
+                _registered_method=True)
         self.Fence = channel.unary_unary(
                 '/blkcolo.v1.PrimaryService/Fence',
                 request_serializer=blkcolo_dot_v1_dot_primary__pb2.FenceRequest.SerializeToString,
@@ -130,6 +135,13 @@ class PrimaryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Hold(self, request, context):
+        """Lets VM writes wait for a moment: a switchover takes its last checkpoint.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Fence(self, request, context):
         """Makes a newer generation known: from here on VM writes are refused.
         """
@@ -185,6 +197,11 @@ def add_PrimaryServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGetStatusRequest.FromString,
                     response_serializer=blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGetStatusResponse.SerializeToString,
+            ),
+            'Hold': grpc.unary_unary_rpc_method_handler(
+                    servicer.Hold,
+                    request_deserializer=blkcolo_dot_v1_dot_primary__pb2.HoldRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_primary__pb2.HoldResponse.SerializeToString,
             ),
             'Fence': grpc.unary_unary_rpc_method_handler(
                     servicer.Fence,
@@ -366,6 +383,33 @@ class PrimaryService:
             '/blkcolo.v1.PrimaryService/GetStatus',
             blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGetStatusRequest.SerializeToString,
             blkcolo_dot_v1_dot_primary__pb2.PrimaryServiceGetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Hold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.PrimaryService/Hold',
+            blkcolo_dot_v1_dot_primary__pb2.HoldRequest.SerializeToString,
+            blkcolo_dot_v1_dot_primary__pb2.HoldResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,8 @@ class PrimaryServiceStub:
     """Ends forwarding; the VM writes on, unprotected."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceGetStatusRequest, _primary_pb2.PrimaryServiceGetStatusResponse]
     """Reports the state of one group, or of all."""
+    Hold: _grpc.UnaryUnaryMultiCallable[_primary_pb2.HoldRequest, _primary_pb2.HoldResponse]
+    """Lets VM writes wait for a moment: a switchover takes its last checkpoint."""
     Fence: _grpc.UnaryUnaryMultiCallable[_primary_pb2.FenceRequest, _primary_pb2.FenceResponse]
     """Makes a newer generation known: from here on VM writes are refused."""
     Verify: _grpc.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceVerifyRequest, _primary_pb2.PrimaryServiceVerifyResponse]
@@ -76,6 +78,8 @@ class PrimaryServiceAsyncStub(PrimaryServiceStub):
     """Ends forwarding; the VM writes on, unprotected."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceGetStatusRequest, _primary_pb2.PrimaryServiceGetStatusResponse]  # type: ignore[assignment]
     """Reports the state of one group, or of all."""
+    Hold: _aio.UnaryUnaryMultiCallable[_primary_pb2.HoldRequest, _primary_pb2.HoldResponse]  # type: ignore[assignment]
+    """Lets VM writes wait for a moment: a switchover takes its last checkpoint."""
     Fence: _aio.UnaryUnaryMultiCallable[_primary_pb2.FenceRequest, _primary_pb2.FenceResponse]  # type: ignore[assignment]
     """Makes a newer generation known: from here on VM writes are refused."""
     Verify: _aio.UnaryUnaryMultiCallable[_primary_pb2.PrimaryServiceVerifyRequest, _primary_pb2.PrimaryServiceVerifyResponse]  # type: ignore[assignment]
@@ -138,6 +142,14 @@ class PrimaryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_primary_pb2.PrimaryServiceGetStatusResponse, _abc.Awaitable[_primary_pb2.PrimaryServiceGetStatusResponse]]:
         """Reports the state of one group, or of all."""
+
+    @_abc_1.abstractmethod
+    def Hold(
+        self,
+        request: _primary_pb2.HoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_primary_pb2.HoldResponse, _abc.Awaitable[_primary_pb2.HoldResponse]]:
+        """Lets VM writes wait for a moment: a switchover takes its last checkpoint."""
 
     @_abc_1.abstractmethod
     def Fence(

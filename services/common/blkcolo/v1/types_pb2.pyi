@@ -145,6 +145,10 @@ class _GroupStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupState
     """Failover was ordered and is not finished."""
     GROUP_STATE_FAILED_OVER: _GroupState.ValueType  # 6
     """The secondary's disk is the VM's disk now."""
+    GROUP_STATE_REPROTECTING: _GroupState.ValueType  # 10
+    """The survivor is becoming the primary of the old primary."""
+    GROUP_STATE_SWITCHING_OVER: _GroupState.ValueType  # 11
+    """The roles are being swapped."""
 
 class GroupState(_GroupState, metaclass=_GroupStateEnumTypeWrapper):
     """What a group is, as the coordinator sees it."""
@@ -163,6 +167,10 @@ GROUP_STATE_FAILING_OVER: GroupState.ValueType  # 5
 """Failover was ordered and is not finished."""
 GROUP_STATE_FAILED_OVER: GroupState.ValueType  # 6
 """The secondary's disk is the VM's disk now."""
+GROUP_STATE_REPROTECTING: GroupState.ValueType  # 10
+"""The survivor is becoming the primary of the old primary."""
+GROUP_STATE_SWITCHING_OVER: GroupState.ValueType  # 11
+"""The roles are being swapped."""
 Global___GroupState: _TypeAlias = GroupState  # noqa: Y015
 
 class _Reason:

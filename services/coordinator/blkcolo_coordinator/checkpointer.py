@@ -1,0 +1,140 @@
+"""When a group's checkpoints are taken, and who waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Refused
+from blkcolo_coordinator import policy
+from blkcolo_coordinator.checkpoint_calls import CheckpointCalls
+from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
+from blkcolo_coordinator.group_state import Event, GroupState
+from blkcolo_coordinator.policy import Observation
+
+if TYPE_CHECKING:
+    from blkcolo.v1.primary_pb2 import ForwardStatus
+    from blkcolo.v1.secondary_pb2 import ReplicaStatus
+    from blkcolo.wakeup import Wakeup
+    from blkcolo_coordinator.driven_group import DrivenGroup
+    from blkcolo_coordinator.headway import Headway
+    from blkcolo_coordinator.peer_steps import PeerSteps
+    from blkcolo_coordinator.policy import Trigger
+
+
+class Checkpointer:
+    """Takes the checkpoints of one group."""
+
+    def __init__(
+        self, group: DrivenGroup, steps: PeerSteps, headway: Headway, wake: Wakeup
+    ) -> None:
+        """Takes the group.
+
+        Args:
+            group: the group.
+            steps: carries the steps out.
+            headway: learns of commits.
+            wake: fires when somebody asks for a checkpoint.
+        """
+        self.last_run: CheckpointRun | None = None
+        self._group = group
+        self._steps = steps
+        self._headway = headway
+        self._wake = wake
+        self._last_at: float | None = None
+        self._calls = CheckpointCalls()
+
+    async def maybe_take(
+        self, primary: ForwardStatus, secondary: ReplicaStatus
+    ) -> None:
+        """Takes one if that is due."""
+        record = self._group.record
+        seen = Observation(
+            now=time.monotonic(),
+            last_at=self._last_at,
+            sent_bytes=primary.sent_bytes_in_epoch,
+            buffer_bytes=secondary.buffer_bytes,
+            called=self._calls.waiting,
+            paused=record.paused,
+        )
+        trigger = policy.decide(record.policy, seen)
+        if trigger is not None:
+            await self.take(primary.epoch, trigger)
+
+    async def take(self, epoch: int, trigger: Trigger) -> CheckpointRun:
+        """Takes one and tells those who called for it; the run says how it ended."""
+        calls = self._calls.take()
+        run = CheckpointRun(epoch, self._group.record.generation)
+        self._group.log.debug("checkpoint", epoch=epoch, trigger=trigger)
+        await self._steps.take_checkpoint(run)
+        if run.outcome is Outcome.COMMITTED:
+            self._committed(run, trigger)
+            calls.answer(run)
+            return run
+        failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
+        self._group.metrics.checkpoint_failed(self._group.name, failure.reason)
+        calls.refuse(failure)
+        self.lost(failure)
+        return run
+
+    def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
+        group = self._group
+        self.last_run, group.failure = run, None
+        self._headway.committed()
+        self._last_at = time.monotonic()
+        group.update(
+            durable=group.record.state is not GroupState.PROTECTED,
+            committed=run.epoch,
+            committed_at=time.time(),
+            trigger_name=str(trigger),
+            state=group.after(Event.COMMITTED),
+        )
+        group.metrics.committed(group.name, run, trigger)
+        if run.error is not None:
+            group.log.warning(
+                "primary missed a commit", epoch=run.epoch, error=str(run.error)
+            )
+
+    def lost(self, error: BlkcoloError) -> None:
+        """The group is not protected; nobody's checkpoint comes."""
+        self.starts_anew()
+        self._group.lost(error)
+        self._calls.refuse(error)
+
+    def starts_anew(self) -> None:
+        """The next stream begins with a checkpoint."""
+        self._last_at = None
+
+    def refuse(self) -> None:
+        """There will be none in this state."""
+        self._calls.refuse(self.not_replicating())
+
+    def not_replicating(self) -> Refused:
+        """Why there is none."""
+        group = self._group
+        return Refused(
+            Reason.NOT_REPLICATING,
+            f"group {group.name} is {group.record.state.name}: a checkpoint needs it to"
+            " replicate; resume replication",
+        )
+
+    async def call(self, timeout: float) -> CheckpointRun:
+        """Takes a checkpoint that begins after this call.
+
+        Raises:
+            BlkcoloError: none could be taken within `timeout` seconds, and why.
+        """
+        if self._group.ended:
+            raise self.not_replicating()
+        answer = self._calls.add()
+        self._wake.fire()
+        try:
+            async with asyncio.timeout(timeout):
+                return await answer
+        except TimeoutError as error:
+            raise DeadlineMissed(
+                Reason.DEADLINE,
+                f"group {self._group.name} took no checkpoint within {timeout:g} s;"
+                " ask again, or see its status",
+            ) from error

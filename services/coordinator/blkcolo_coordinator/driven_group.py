@@ -1,0 +1,150 @@
+"""What all share that drive one group: its record, its nodes, what both last said."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from blkcolo.errors import BlkcoloError, Reason
+from blkcolo_coordinator.group_state import ENDED, Event, GroupState, advance
+
+if TYPE_CHECKING:
+    from blkcolo.v1.primary_pb2 import ForwardStatus
+    from blkcolo.v1.secondary_pb2 import ReplicaStatus
+    from blkcolo_coordinator.metrics import CoordinatorMetrics
+    from blkcolo_coordinator.pair import Pair
+    from blkcolo_coordinator.settings import CoordinatorSettings
+    from blkcolo_coordinator.store import GroupRecord, Store
+
+_log = structlog.get_logger(__name__)
+
+
+class Sides(NamedTuple):
+    """What both sides last answered; None for one that did not."""
+
+    primary: ForwardStatus | None
+    secondary: ReplicaStatus | None
+
+
+class DrivenGroup:
+    """One group at run time; whoever changes it holds the driver's lock."""
+
+    def __init__(
+        self,
+        record: GroupRecord,
+        store: Store,
+        pair: Pair,
+        settings: CoordinatorSettings,
+        metrics: CoordinatorMetrics,
+    ) -> None:
+        """Goes on from the record."""
+        if record.state is GroupState.PROTECTED:
+            # It was, in an earlier run: only a checkpoint of this one says that it is.
+            record = replace(record, state=GroupState.STARTING)
+        self.record = record
+        self.pair = pair
+        self.settings = settings
+        self.metrics = metrics
+        self.sides = Sides(None, None)
+        self.failure: BlkcoloError | None = None
+        self.log = _log.bind(group=record.name)
+        self._store = store
+
+    @property
+    def name(self) -> str:
+        """The group's name."""
+        return self.record.name
+
+    @property
+    def ended(self) -> bool:
+        """True where no stream is wanted."""
+        return self.record.state in (GroupState.STOPPED, *ENDED)
+
+    # The record.
+
+    def update(self, *, durable: bool, **changes: object) -> None:
+        """Stores the record, then takes it over."""
+        record = replace(self.record, **changes)  # type: ignore[arg-type] # by name
+        self._store.save(record, durable=durable)
+        self.record = record
+
+    def after(self, event: Event) -> GroupState:
+        """The state that an event leads to; raises Refused."""
+        return advance(self.name, self.record.state, event)
+
+    def advance(self, event: Event) -> None:
+        """Takes an event in that needs no durable record; raises Refused."""
+        state = self.after(event)
+        if state is not self.record.state:
+            self.update(durable=False, state=state)
+
+    def raise_generation(self) -> int:
+        """Stores a newer generation, before anybody hears of it."""
+        self.update(durable=True, generation=self.record.generation + 1)
+        return self.record.generation
+
+    # Both sides.
+
+    async def ask_both(self) -> list[BlkcoloError]:
+        """Asks both sides at once; returns why one or both did not answer."""
+        answers = await asyncio.gather(
+            self.pair.primary.status(),
+            self.pair.secondary.status(),
+            return_exceptions=True,
+        )
+        primary, secondary = answers
+        self.sides = Sides(
+            None if isinstance(primary, BaseException) else primary,
+            None if isinstance(secondary, BaseException) else secondary,
+        )
+        errors: list[BlkcoloError] = []
+        for answer in answers:
+            if isinstance(answer, BlkcoloError):
+                errors.append(answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+        self._learn_generation()
+        strangers = [error.reason for error in errors] == [Reason.WRONG_ROLE] * 2
+        if strangers and not self.ended:
+            self._learn_roles()
+        return errors
+
+    def _learn_generation(self) -> None:
+        """A side that knows a newer generation is right: our database was lost."""
+        known = max((s.generation for s in self.sides if s is not None), default=0)
+        if known > self.record.generation:
+            self.log.warning(
+                "newer generation learnt", generation=known, was=self.record.generation
+            )
+            self.update(durable=True, generation=known)
+
+    def _learn_roles(self) -> None:
+        """Each side says that it is what the other one should be: likewise."""
+        self.log.warning("roles learnt", primary=self.record.secondary_now)
+        self.swap_roles()
+
+    def swap_roles(self, **changes: object) -> None:
+        """Stores that the roles are changed, with other changes, and holds to it."""
+        swapped = not self.record.reversed
+        self.update(durable=True, reversed=swapped, **changes)
+        self.pair.swap()
+
+    # Protection.
+
+    def lost(self, error: BlkcoloError) -> None:
+        """Not protected, and why; logged when that is news."""
+        if not self.ended:
+            if self.failure is None or self.failure.reason is not error.reason:
+                self.log.error(
+                    "not protected",
+                    reason=error.reason.name,
+                    error=str(error),
+                    epoch=error.epoch,
+                    generation=self.record.generation,
+                )
+                self.metrics.error(self.name, error.reason)
+            self.advance(Event.LOST)
+        self.failure = error
