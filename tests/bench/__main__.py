@@ -13,6 +13,7 @@ from rich.console import Console
 
 from blkcolo.settings import parse_size
 from tests.bench import checkpoints as checkpoints_of
+from tests.bench import cores as cores_of
 from tests.bench import cost as cost_of
 from tests.bench import failover as failover_of
 from tests.bench import findings, paths, report, test_operation_counts
@@ -110,6 +111,12 @@ def scale(*, options: Options = _DEFAULTS) -> None:
         options,
         lambda scratch, _: scale_of.measure(scratch, options.seconds),
     )
+
+
+@app.command
+def cores(*, options: Options = _DEFAULTS) -> None:
+    """Measure what a second core brings: threads, or a process a group."""
+    _run("cores", options, lambda scratch, _: cores_of.measure(scratch))
 
 
 def _run(

@@ -62,6 +62,13 @@ class Checkpointer:
         if trigger is not None:
             await self.take(primary.epoch, trigger)
 
+    def due_in(self) -> float | None:
+        """Seconds until the last checkpoint is too old; None where none can be."""
+        longest = self._group.record.policy.max_interval_seconds
+        if longest <= 0 or self._last_at is None:
+            return None
+        return self._last_at + longest - time.monotonic()
+
     async def take(self, epoch: int, trigger: Trigger) -> CheckpointRun:
         """Takes one and tells those who called for it; the run says how it ended."""
         calls = self._calls.take()

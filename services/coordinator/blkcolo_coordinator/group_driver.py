@@ -20,6 +20,7 @@ from blkcolo_coordinator.headway import Headway
 from blkcolo_coordinator.node_views import FAILED_OVER
 from blkcolo_coordinator.peer_steps import PeerSteps
 from blkcolo_coordinator.policy import Trigger
+from blkcolo_coordinator.poll_pace import PollPace
 from blkcolo_coordinator.role_changes import RoleChanges
 from blkcolo_coordinator.starter import Starter
 
@@ -58,6 +59,7 @@ class GroupDriver:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         group = self._group = DrivenGroup(record, store, pair, settings, metrics)
+        self._pace = PollPace()
         self._steps = PeerSteps(pair, settings)
         self._checkpoints = Checkpointer(group, self._steps, self.headway, self._wake)
         self._starter = Starter(group, self.headway, self._checkpoints)
@@ -111,7 +113,17 @@ class GroupDriver:
                 text = f"program error: {error!r}"
                 self._checkpoints.lost(BlkcoloError(Reason.INTERNAL, text))
             self.changed.fire()
-            await self._wake.wait(self._group.settings.poll_interval_seconds)
+            await self._wake.wait(self._until_next_look())
+
+    def _until_next_look(self) -> float:
+        """Seconds: every interval, unless the group is protected and quiet."""
+        interval = self._group.settings.poll_interval_seconds
+        primary, secondary = self.sides
+        protected = self.record.state is GroupState.PROTECTED
+        if not protected or primary is None or secondary is None:
+            return self._pace.next(interval, object(), None)
+        seen = (primary.sent_bytes, secondary.buffer_bytes, self.record.paused)
+        return self._pace.next(interval, seen, self._checkpoints.due_in())
 
     # One look at the group.
 

@@ -1,0 +1,122 @@
+"""What a second core brings the secondary: a thread for applying, or a process more.
+
+The same work three ways: receive and apply in turn, on one thread; receive on one
+thread while another applies; two such groups in two processes at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import google_crc32c
+
+from blkcolo import memory, stream_bytes
+from blkcolo.posix_files import PosixFolder
+from blkcolo.stream import Batch, VolumeId, extend_digest
+from blkcolo_secondary.disk_buffer import DiskBuffer
+from blkcolo_secondary.receiver import Receiver
+from tests.bench.findings import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MIB = 1 << 20
+_SIZE = 64 * _MIB
+_VOLUME = VolumeId("disk", "0", _SIZE)
+_ROUNDS = 24
+_REPEATS = 5
+
+
+def measure(folder: Path) -> list[Finding]:
+    """4 KiB and 1 MiB records; factors above 1 are a gain."""
+    memory.keep_large_blocks()  # as the services do
+    found: list[Finding] = []
+    for name, length in (("4 KiB", 4096), ("1 MiB", _MIB)):
+        alone = min(_seconds(folder, length, _in_turn) for _ in range(_REPEATS))
+        threads = min(_seconds(folder, length, _overlapped) for _ in range(_REPEATS))
+        both = min(_two_processes(folder, length) for _ in range(_REPEATS))
+        found += [
+            Finding(f"{name}: one thread", _ROUNDS / alone, "MiB/s"),
+            Finding(f"{name}: apply on a thread of its own", alone / threads, "x"),
+            Finding(f"{name}: a process a group, 2 groups", 2 * alone / both, "x"),
+        ]
+    return found
+
+
+def _messages(length: int) -> list[bytes]:
+    """Messages of 1 MiB each; the payload is the same, the offsets are not."""
+    payload = bytes(range(256)) * (_MIB // 256)
+    count = _MIB // length
+    made = []
+    for number in range(_ROUNDS):
+        first = number * count
+        batch = Batch(
+            1,
+            [1] * count,
+            [0] * count,
+            [(first + row) * length * 397 % _SIZE for row in range(count)],
+            [length] * count,
+            [google_crc32c.value(payload[:length])] * count,
+            payload,
+        )
+        batch.digest = extend_digest(0, batch)
+        made.append(stream_bytes.encode_request(number + 2, batch))
+    return made
+
+
+def _seconds(
+    folder: Path,
+    length: int,
+    work: Callable[[list[bytes], Callable[[bytes], Batch], DiskBuffer], None],
+) -> float:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        files = PosixFolder(Path(scratch))
+        disk = files.open("disk.img")
+        for start in range(0, _SIZE, _MIB):
+            disk.write(start, b"x" * _MIB)
+        buffer = DiskBuffer([_VOLUME], [disk], files, base=0)
+        messages = _messages(length)
+        began = time.perf_counter()
+        work(messages, _received, buffer)
+        return time.perf_counter() - began
+
+
+def _received(raw: bytes) -> Batch:
+    _, batch = stream_bytes.decode(raw)
+    assert isinstance(batch, Batch)
+    Receiver("vm", 1, [_VOLUME], 1).check_batch(batch)
+    return batch
+
+
+def _apply(buffer: DiskBuffer, batch: Batch) -> None:
+    for _ in buffer.apply(batch):
+        pass
+
+
+def _in_turn(
+    messages: list[bytes], receive: Callable[[bytes], Batch], buffer: DiskBuffer
+) -> None:
+    for raw in messages:
+        _apply(buffer, receive(raw))
+
+
+def _overlapped(
+    messages: list[bytes], receive: Callable[[bytes], Batch], buffer: DiskBuffer
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        waiting: list[Future[None]] = [
+            thread.submit(_apply, buffer, receive(raw)) for raw in messages
+        ]
+    for each in waiting:
+        each.result()
+
+
+def _two_processes(folder: Path, length: int) -> float:
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        times = pool.starmap(_seconds, [(folder, length, _in_turn)] * 2)
+    return max(times)
