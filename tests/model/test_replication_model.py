@@ -370,13 +370,13 @@ class Replication(RuleBasedStateMachine):
         if not lost:
             while self._deliver_one():
                 pass
-        unreplicated = self.primary.totals.unreplicated
+        unreplicated = self.primary.traffic.unreplicated_bytes
         waiting = outbox.unapplied_covered_bytes
         assert self.stream is not None
         self.replica.stream_ended(self.stream)
         self.primary.lose(Unavailable(Reason.LINK_LOST, "cut"))
         assert not self.primary.protected
-        assert self.primary.totals.unreplicated == unreplicated + waiting
+        assert self.primary.traffic.unreplicated_bytes == unreplicated + waiting
         self._reconnect(interrupt_after)
 
     def _reconnect(self, interrupt_after: int | None) -> None:

@@ -81,7 +81,7 @@ class PrimaryNode:
             "generation": core.generation,
             "epoch": core.epoch,
             "failure": core.failure,
-            "sent": core.sent_bytes_in_epoch,
+            "sent": core.traffic.sent_bytes_in_epoch,
         }
 
     def start(self, generation: int) -> None:

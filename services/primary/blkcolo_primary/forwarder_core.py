@@ -10,7 +10,6 @@ False; nothing but a verified new stream and a commit in it makes it True again.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from blkcolo_primary.forward_state import STREAMING, Event, ForwardState, advanc
 from blkcolo_primary.outbox import Outbox
 from blkcolo_primary.resync_plan import ResyncPlan, plan
 from blkcolo_primary.settler import Settler
+from blkcolo_primary.traffic import Traffic
 from blkcolo_primary.verification import Verification
 
 if TYPE_CHECKING:
@@ -33,17 +33,6 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
     from blkcolo_primary.verification import Finding, VerifyPass
-
-
-@dataclass
-class Totals:
-    """Byte counts, and resyncs by their plan, since the service started."""
-
-    sent: int = 0
-    acked: int = 0
-    unreplicated: int = 0
-    resent: int = 0
-    resyncs: Counter[ResyncPlan] = field(default_factory=Counter)
 
 
 @dataclass
@@ -66,6 +55,7 @@ class ForwarderCore:
         replica_id: the secondary's copy; empty before the first stream.
         committed: the newest epoch of this stream that is committed.
         failure: why the last stream was lost, or could not start.
+        traffic: what went through its streams.
         verification: the verify passes.
         host: power loss is to be survived.
         settle_bytes: compared bytes that an interruption costs; None: the default.
@@ -86,12 +76,11 @@ class ForwarderCore:
     replica_id: str = ""
     committed: int | None = None
     failure: BlkcoloError | None = None
-    totals: Totals = field(default_factory=Totals)
+    traffic: Traffic = field(default_factory=Traffic)
     verification: Verification = field(default_factory=Verification)
     host: bool = False
     settle_bytes: int | None = None
     _epoch: int = field(init=False)
-    _epoch_start_bytes: int = 0
     _last_barrier: tuple[Outbox, int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -138,32 +127,6 @@ class ForwarderCore:
     def epoch(self) -> int:
         """The epoch that VM writes belong to; without a stream, the last known one."""
         return self.outbox.epoch if self.outbox is not None else self._epoch
-
-    @property
-    def sent_bytes(self) -> int:
-        """Data bytes handed to streams since the service started."""
-        return self.totals.sent + (self.outbox.sent_bytes if self.outbox else 0)
-
-    @property
-    def acked_bytes(self) -> int:
-        """Data bytes that the secondary has applied since the service started."""
-        return self.totals.acked + (self.outbox.applied_bytes if self.outbox else 0)
-
-    @property
-    def recorded_bytes(self) -> int:
-        """Data bytes given to streams, those not yet sent included."""
-        pending = self.outbox.unapplied_data_bytes if self.outbox else 0
-        return self.acked_bytes + pending
-
-    @property
-    def resent_bytes(self) -> int:
-        """Data bytes sent again by resyncs since the service started."""
-        return self.totals.resent + (self.resync.resent_bytes if self.resync else 0)
-
-    @property
-    def sent_bytes_in_epoch(self) -> int:
-        """Data bytes of the current epoch, those not yet sent included."""
-        return self.recorded_bytes - self._epoch_start_bytes
 
     @property
     def in_flight_bytes(self) -> int:
@@ -217,11 +180,9 @@ class ForwarderCore:
             OSError: the intent log could not be written.
         """
         self.plan = self._plan(welcome)
-        self.totals.resyncs[self.plan] += 1
         self.state = advance(self.group, self.state, Event.WELCOME)
         self.failure = None
         self.outbox = Outbox(welcome.epoch, self.batch_bytes)
-        self._epoch_start_bytes = self.recorded_bytes
         self.replica_id = welcome.replica_id
         wanted = self.intent.wanted(
             everything=self.plan is ResyncPlan.FULL,
@@ -232,6 +193,7 @@ class ForwarderCore:
         self.resync = Comparison(
             self.outbox, self.disks, wanted, self.window_bytes // 2
         )
+        self.traffic.begin(self.plan, self.outbox, self.resync)
         self.settler = Settler(
             self.intent,
             self.resync,
@@ -354,15 +316,11 @@ class ForwarderCore:
         self.verification.end(self.failure or self._not_replicating())
         if self.outbox is None:
             return
-        self.totals.resent = self.resent_bytes
+        self.traffic.end()
         self.resync = self.settler = None
         self.intent.settled.abandon()
-        self.totals.unreplicated += self.outbox.unapplied_covered_bytes
-        self.totals.sent += self.outbox.sent_bytes
-        self.totals.acked += self.outbox.applied_bytes
         self._epoch = self.outbox.epoch
         self.outbox = None
-        self._epoch_start_bytes = self.recorded_bytes
 
     # Writes.
 
@@ -395,7 +353,7 @@ class ForwarderCore:
     def _unreplicated(self, length: int) -> None:
         """Counts bytes that no stream carries, once there was one to carry them."""
         if self.state in (ForwardState.LOST, ForwardState.CONNECTING):
-            self.totals.unreplicated += length
+            self.traffic.unreplicated_bytes += length
 
     # Checkpoints.
 
@@ -429,7 +387,7 @@ class ForwarderCore:
             )
         seq = self.outbox.barrier()
         self._last_barrier = (self.outbox, epoch, seq)
-        self._epoch_start_bytes = self.recorded_bytes
+        self.traffic.start_epoch()
         return seq
 
     def _not_replicating(self, epoch: int = 0) -> BlkcoloError:

@@ -24,10 +24,11 @@ from blkcolo.errors import (
 from blkcolo.histograms import LatencyHistogram
 from blkcolo.stream import Hello
 from blkcolo.wakeup import Wakeup
-from blkcolo_primary.comparison_run import ComparisonRun
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
+from blkcolo_primary.intent_clearing import IntentClearing
 from blkcolo_primary.link import Link
+from blkcolo_primary.resync_run import ResyncRun
 from blkcolo_primary.verify_runs import VerifyRuns
 from blkcolo_primary.vm_writes import VmWrites
 
@@ -40,17 +41,13 @@ if TYPE_CHECKING:
     from blkcolo.intent_log import IntentLog
     from blkcolo.stream import Ack, Mismatch, VolumeId, Welcome
     from blkcolo.volume_growth import VolumeGrowth
-    from blkcolo_primary.comparison import Comparison
     from blkcolo_primary.outbox import Outbox
     from blkcolo_primary.settings import ForwardSettings
-    from blkcolo_primary.settler import Settler
 
 _log = structlog.get_logger(__name__)
 
 #: VM writes are held for so many seconds at most.
 _LONGEST_HOLD = 60.0
-#: The intent log is cleared this often at most, in seconds.
-_CLEAR_SECONDS = 5.0
 
 
 class ForwardGroup:
@@ -99,13 +96,12 @@ class ForwardGroup:
             changed=self.changed,
             scrub_limit=settings.scrub_bytes_per_second,
         )
-        self.resync_run: ComparisonRun | None = None
+        self.resync_run: ResyncRun | None = None
         self._link: asyncio.Task[None] | None = None
         self._stream: Link | None = None
         #: How long a step of a checkpoint held the loop, and VM writes with it.
         self.stalls = LatencyHistogram()
-        self._clear: asyncio.Task[None] | None = None
-        self._cleared_at = 0.0
+        self._clearing = IntentClearing(self.core, self.vm_writes)
 
     # Replication.
 
@@ -177,7 +173,7 @@ class ForwardGroup:
                 "link lost",
                 reason=error.reason.name,
                 error=str(error),
-                unreplicated_bytes=self.core.totals.unreplicated,
+                unreplicated_bytes=self.core.traffic.unreplicated_bytes,
             )
 
     def lose(self, error: BlkcoloError) -> None:
@@ -194,52 +190,29 @@ class ForwardGroup:
         """Brings the contents together as soon as the stream stands."""
         while self.core.state is ForwardState.CONNECTING:
             await self.changed.wait()
-        resync, settler = self.core.resync, self.core.settler
-        if resync is None or settler is None:
+        core = self.core
+        if core.resync is None or core.settler is None:
             return
-        run = self.resync_run = self._comparison_run(resync)
-        syncing = asyncio.create_task(
-            self._sync_settled(settler), name=f"settle {self.name}"
+        run = self.resync_run = ResyncRun(
+            core,
+            core.resync,
+            core.settler,
+            self.vm_writes,
+            work=self.work,
+            changed=self.changed,
         )
-        try:
-            await run.run(lambda: self.core.state is ForwardState.RESYNCING)
-        finally:
-            syncing.cancel()
-            await asyncio.wait([syncing])
-        if self.core.state is ForwardState.REPLICATING:
+        await run.run()
+        if core.state is ForwardState.REPLICATING:
             self.vm_writes.release_all()
             _log.info(
                 "contents agree",
                 group=self.name,
-                epoch=self.core.epoch,
-                plan=self.core.plan.name if self.core.plan else None,
-                compared_bytes=resync.total_bytes,
-                resent_bytes=resync.resent_bytes,
+                epoch=core.epoch,
+                plan=core.plan.name if core.plan else None,
+                compared_bytes=run.comparison.total_bytes,
+                resent_bytes=run.comparison.resent_bytes,
             )
         self.changed.fire()
-
-    def _comparison_run(self, comparison: Comparison) -> ComparisonRun:
-        return ComparisonRun(
-            comparison,
-            self.core.resync_step,
-            lambda: self.vm_writes.served_bytes,
-            work=self.work,
-            changed=self.changed,
-        )
-
-    async def _sync_settled(self, settler: Settler) -> None:
-        """Syncs the disks for what is being settled, where that is due."""
-        while True:
-            if settler.needs_sync:
-                self.work.fire()
-                try:
-                    await self.vm_writes.sync_disks()
-                except OSError as error:
-                    failure = from_os_error(error, "syncing the disks")
-                    self.lose(failure)
-                    return
-                settler.disks_synced()
-            await self.changed.wait()
 
     def on_mismatch(self, mismatch: Mismatch) -> None:
         """Extents differ; see `link.LinkOwner`."""
@@ -373,9 +346,7 @@ class ForwardGroup:
             await self.drain(drain_timeout)
         finally:
             await self._end_link()
-            if self._clear is not None:
-                self._clear.cancel()
-                await asyncio.wait([self._clear])
+            await self._clearing.close()
             self.core.intent.abandon_clear()
             await self.vm_writes.close()
 
@@ -393,19 +364,7 @@ class ForwardGroup:
         """Learns of a commit."""
         began = perf_counter()
         committed = self.core.do_checkpoint(epoch, generation)
-        now = asyncio.get_running_loop().time()
-        due = (
-            now - self._cleared_at >= _CLEAR_SECONDS and self.core.intent.stale_regions
-        )
-        if (self.core.intent_is_stale or due) and not self.core.intent.clearing:
-            self._cleared_at = now
-            self.core.intent.start_clear()
-            if self.core.host:
-                self._clear = asyncio.create_task(
-                    self._clear_durably(), name=f"clear {self.name}"
-                )
-            else:
-                self._finish_clear()
+        self._clearing.committed()
         self.changed.fire()
         self.stalls.observe(perf_counter() - began)
         return committed
@@ -418,23 +377,9 @@ class ForwardGroup:
             return 0.0
         return stream.idle_seconds(outbox)
 
-    async def _clear_durably(self) -> None:
-        """Syncs the disks before the bits of their writes go."""
-        try:
-            await self.vm_writes.sync_disks()
-            await self.vm_writes.intent_sync.idle()
-            self._finish_clear()
-        except OSError as error:
-            self.core.intent.abandon_clear()
-            _log.warning(
-                "intent log not cleared: a resync compares more than it must",
-                group=self.name,
-                error=str(error),
-            )
-
     # Sizes.
 
-    def grow(self, name: str, size: int, generation: int) -> VolumeId:
+    async def grow(self, name: str, size: int, generation: int) -> VolumeId:
         """Makes a volume larger; its secondary is before. Answers the same again.
 
         The stream goes on. Where the image was extended by somebody else its tail may
@@ -450,6 +395,7 @@ class ForwardGroup:
         self._growth.grow(index, size)
         if self.volumes[index] == before:
             return before
+        await self.vm_writes.intent_sync.idle()  # no thread holds the log's file
         try:
             self.core.intent.grow(index, size)
             if extended:
@@ -465,14 +411,6 @@ class ForwardGroup:
             )
         _log.info("volume grown", group=self.name, volume=name, size=size)
         return self.volumes[index]
-
-    def _finish_clear(self) -> None:
-        """Clears what commits made superfluous; bits that stay cost time only."""
-        try:
-            self.core.finish_clear_intent(durable=self.core.host)
-        except OSError as error:
-            failure = from_os_error(error, "clearing the intent log")
-            raise failure from error
 
 
 def _first(errors: BaseExceptionGroup[BlkcoloError]) -> BlkcoloError:

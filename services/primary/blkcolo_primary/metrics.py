@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _PREFIX = "blkcolo_primary"
 
 _COUNTERS = {
-    "sent_bytes": ("Bytes of write data sent to the secondary.", "sent_bytes"),
-    "acked_bytes": ("Bytes of write data that it has applied.", "acked_bytes"),
-    "resent_bytes": ("Bytes sent again by resyncs.", "resent_bytes"),
+    "sent_bytes": ("Bytes of write data sent to the secondary.", "traffic.sent_bytes"),
+    "acked_bytes": ("Bytes of write data that it has applied.", "traffic.acked_bytes"),
+    "resent_bytes": ("Bytes sent again by resyncs.", "traffic.resent_bytes"),
     "verify_mismatching_blocks": (
         "Blocks of 4 KiB in the extents that verifies found to differ.",
         "verification.differing_blocks",
@@ -40,16 +40,6 @@ _GAUGES = {
     "generation": ("The newest known generation.", "generation"),
     "in_flight_bytes": ("Bytes sent and not applied yet.", "in_flight_bytes"),
 }
-
-
-def _resync_rate(group: ForwardGroup) -> float | None:
-    running = group.core.state is ForwardState.RESYNCING
-    return group.resync_run.rate if running and group.resync_run else None
-
-
-def _resync_eta(group: ForwardGroup) -> float | None:
-    running = group.core.state is ForwardState.RESYNCING
-    return group.resync_run.eta_seconds if running and group.resync_run else None
 
 
 _OF_GROUP: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
@@ -79,11 +69,11 @@ _OF_GROUP: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "resync_rate_bytes_per_second": (
         "Its speed; no sample when none runs.",
-        _resync_rate,
+        lambda group: group.resync_run.rate if group.resync_run else None,
     ),
     "resync_eta_seconds": (
         "Seconds until it is complete at this speed; no sample if unknown.",
-        _resync_eta,
+        lambda group: group.resync_run.eta_seconds if group.resync_run else None,
     ),
     "last_verified_checkpoint": (
         "The newest checkpoint behind a complete verify; no sample before one.",
@@ -157,7 +147,7 @@ def _resyncs(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:
     )
     for group, core in cores.items():
         for plan in ResyncPlan:
-            resyncs.add_metric([group, plan.name.lower()], core.totals.resyncs[plan])
+            resyncs.add_metric([group, plan.name.lower()], core.traffic.resyncs[plan])
     yield resyncs
 
 
@@ -189,7 +179,7 @@ def _special(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:
         if core.intent.dirty_bytes is not None:
             dirty.add_metric([group], core.intent.dirty_bytes)
         damaged.add_metric([group], float(core.intent.damage is not None))
-        lost.add_metric([group], core.totals.unreplicated)
+        lost.add_metric([group], core.traffic.unreplicated_bytes)
         if core.committed is not None:
             committed.add_metric([group], core.committed)
         for each in ForwardState:

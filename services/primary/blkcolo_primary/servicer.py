@@ -64,7 +64,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         return pb.PrimaryServicePrepareCheckpointResponse(
             epoch=request.epoch,
             barrier_seq=seq,
-            sent_bytes=group.core.recorded_bytes,
+            sent_bytes=group.core.traffic.recorded_bytes,
         )
 
     async def DoCheckpoint(
@@ -87,8 +87,8 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         if request.generation:
             core.check_generation(request.generation, may_be_newer=False)
         return pb.GetSentDataSizeResponse(
-            sent_bytes=core.sent_bytes,
-            sent_bytes_in_epoch=core.sent_bytes_in_epoch,
+            sent_bytes=core.traffic.sent_bytes,
+            sent_bytes_in_epoch=core.traffic.sent_bytes_in_epoch,
             epoch=core.epoch,
         )
 
@@ -104,7 +104,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         )
         return pb.PrimaryServiceStopReplicationResponse(
             state=state_message(group.core.state),
-            unreplicated_bytes=group.core.totals.unreplicated,
+            unreplicated_bytes=group.core.traffic.unreplicated_bytes,
         )
 
     async def GetStatus(
@@ -136,7 +136,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     ) -> pb.PrimaryServiceGrowVolumeResponse:
         """Makes a volume larger."""
         group = self._groups.find(request.group)
-        grown = group.grow(request.volume, request.size_bytes, request.generation)
+        grown = await group.grow(request.volume, request.size_bytes, request.generation)
         return pb.PrimaryServiceGrowVolumeResponse(volume=encode_volume(grown))
 
     async def Hold(

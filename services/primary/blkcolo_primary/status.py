@@ -8,11 +8,11 @@ from blkcolo.grpc_errors import failure_message
 from blkcolo.grpc_stream import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import types_pb2
-from blkcolo_primary.forward_state import ForwardState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blkcolo_primary.forward_state import ForwardState
     from blkcolo_primary.group import ForwardGroup
     from blkcolo_primary.verification import VerifyPass
 
@@ -32,16 +32,16 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         generation=core.generation,
         epoch=core.epoch,
         committed_epoch=core.committed,
-        sent_bytes=core.sent_bytes,
-        sent_bytes_in_epoch=core.sent_bytes_in_epoch,
-        acked_bytes=core.acked_bytes,
+        sent_bytes=core.traffic.sent_bytes,
+        sent_bytes_in_epoch=core.traffic.sent_bytes_in_epoch,
+        acked_bytes=core.traffic.acked_bytes,
         in_flight_bytes=core.in_flight_bytes,
-        unreplicated_bytes=core.totals.unreplicated,
+        unreplicated_bytes=core.traffic.unreplicated_bytes,
         protected=core.protected,
         resync_done_bytes=core.resync.done_bytes if core.resync else 0,
         resync_total_bytes=core.resync.total_bytes if core.resync else 0,
         resync_plan=cast("types_pb2.ResyncPlan.ValueType", int(core.plan or 0)),
-        resent_bytes=core.resent_bytes,
+        resent_bytes=core.traffic.resent_bytes,
         dirty_bytes=core.intent.dirty_bytes,
         throttled=group.vm_writes.throttled,
         last_write_timestamp_seconds=group.vm_writes.last_at,
@@ -52,8 +52,8 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         last_verified_timestamp_seconds=group.verify.completed_at,
     )
     run = group.resync_run
-    if run is not None and core.state is ForwardState.RESYNCING:
-        status.resync_bytes_per_second = run.rate
+    if run is not None:
+        status.resync_bytes_per_second = run.rate or 0.0
         if run.eta_seconds is not None:
             status.resync_eta_seconds = run.eta_seconds
     if core.verification.current is not None:
