@@ -91,7 +91,7 @@ class PrimaryNode:
         self._drop_stream()
         stream = self.stream = self.world.connect()
         guard = self.world.guard
-        stream.on_response = guard("primary", self._on_response)
+        stream.on_response = guard("primary", lambda m: self._on_response(stream, m))
         stream.on_primary_end = guard("primary", lambda e: self._on_end(stream, e))
         stream.request(1, Hello("vm", generation, self.world.volumes))
         self._progress_at = self.world.clock.now
@@ -198,8 +198,10 @@ class PrimaryNode:
         if stream is self.stream:
             self.lose(error)
 
-    def _on_response(self, message: Response) -> None:
+    def _on_response(self, stream: Stream, message: Response) -> None:
         core = self.core
+        if stream is not self.stream:  # it came while the process hung
+            return
         self._progress_at = self.world.clock.now
         try:
             match message:
@@ -260,12 +262,11 @@ class PrimaryNode:
     def vm_writes(self, write: VmWrite) -> None:
         """One write, zero or trim of the VM, if it may come."""
         core = self.core
-        congestion = self._local.congestion()
         if core.state is ForwardState.FENCED:
             return
-        if congestion is not None:
+        if core.congested:
             if self.world.scenario.detach:
-                self.lose(congestion)
+                self.lose(self._local.congestion())
             return
         if not self.machine.host:
             self._write(write)
