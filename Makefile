@@ -71,8 +71,8 @@ large: $(TEST_STAMP) ## Fail over with 4 GiB of undo; hold 8 GiB in bounded memo
 sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
 
-.PHONY: bench-checkpoints bench-failover bench-cost bench-scale bench-cores
-bench-checkpoints bench-failover bench-cost bench-scale bench-cores: $(TEST_STAMP) ## Measure these (DIR=, QUICK=1).
+.PHONY: bench-checkpoints bench-failover bench-cost bench-scale bench-cores bench-coordinator
+bench-checkpoints bench-failover bench-cost bench-scale bench-cores bench-coordinator: $(TEST_STAMP) ## Measure these (DIR=, QUICK=1).
 	@sh tests/install-clients.sh
 	@$(BIN)/python -m tests.bench $(@:bench-%=%) --dir $(DIR) $(if $(QUICK),--size 64M --seconds 2)
 

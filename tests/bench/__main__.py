@@ -13,6 +13,7 @@ from rich.console import Console
 
 from blkcolo.settings import parse_size
 from tests.bench import checkpoints as checkpoints_of
+from tests.bench import coordinator as coordinator_of
 from tests.bench import cores as cores_of
 from tests.bench import cost as cost_of
 from tests.bench import failover as failover_of
@@ -117,6 +118,16 @@ def scale(*, options: Options = _DEFAULTS) -> None:
 def cores(*, options: Options = _DEFAULTS) -> None:
     """Measure what a second core brings: threads, or a process a group."""
     _run("cores", options, lambda scratch, _: cores_of.measure(scratch))
+
+
+@app.command
+def coordinator(*, options: Options = _DEFAULTS) -> None:
+    """Measure one coordinator with up to 1,000 simulated groups."""
+    _run(
+        "coordinator",
+        options,
+        lambda scratch, _: coordinator_of.measure(scratch, options.seconds),
+    )
 
 
 def _run(
