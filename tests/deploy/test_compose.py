@@ -116,7 +116,9 @@ def test_a_pair_in_containers_replicates_and_fails_over(
     )
     run("qemu-io", "-f", "raw", "-c", "write -P 0xaa 0 4M", deployment.nbd("PRIMARY"))
     committed = int(deployment.call("Checkpoint", {"group": "vm1"})["epoch"])
-    assert int(deployment.group()["committed_epoch"]) >= committed
+    group = deployment.group()
+    assert int(group["committed_epoch"]) >= committed
+    assert group["primary"]["nbd_uris"] == [deployment.nbd("PRIMARY")]
     deployment.compose("kill", "--signal", "KILL", "primary")
     deployment.call("Failover", {"group": "vm1", "force": True})
     run(

@@ -98,10 +98,9 @@ def image_on_small_disk(
 
 def wait_disk_full(stack: Stack) -> None:
     """Streams are tried again and again meanwhile, so the state may change."""
-    reasons = types_pb2.REASON_DISK_FULL, types_pb2.REASON_NO_HEADWAY
     wait_until(
         lambda: (
-            (failure := stack.group().failure).reason in reasons
+            (failure := stack.group().failure).reason == types_pb2.REASON_DISK_FULL
             and "No space left" in failure.message
             and "free space" in failure.message
         ),

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import warnings
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,20 @@ def test_no_certificate_a_foreign_one_and_an_expired_one_are_refused(
         credentials = grpc.ssl_channel_credentials(ca, key, cert)
         error = failure(grpc.secure_channel(where, credentials))
         assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_the_command_line_says_that_tls_may_be_why_a_server_hangs_up(
+    stack: Stack, lab: Lab, foreign: Lab
+) -> None:
+    where = ("--coordinator", stack.address("coordinator"))
+    both = lab.folder / "both.pem"  # the client trusts the server, not the other way
+    both.write_bytes(lab.ca.read_bytes() + foreign.ca.read_bytes())
+    shown = ("--ca", str(both), "--cert", str(foreign.cert("operator")))
+    for options in ((*shown, "--key", str(foreign.key("operator"))), ()):
+        command = (sys.executable, "-m", "blkcolo_cli", "status", *where, *options)
+        output = run(*command, check=False)
+        assert "TLS may be the cause" in output
+        assert "blkcolo certs show FILE" in output
 
 
 def test_a_client_refuses_a_server_of_another_ca(stack: Stack, foreign: Lab) -> None:

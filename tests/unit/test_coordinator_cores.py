@@ -200,5 +200,8 @@ def test_streams_lost_before_a_commit_are_told_as_no_headway() -> None:
     told = headway.told("vm", failure)
     assert told.reason is Reason.NO_HEADWAY
     assert "CONGESTION" in str(told)
+    for reason in (Reason.DISK_FULL, Reason.DISK_ERROR, Reason.CHECKSUM):
+        of_disk = DataLoss(reason, "no room", "disk0", 4096, errno=28)
+        assert headway.told("vm", of_disk) is of_disk  # no link is to blame
     headway.committed()
     assert headway.told("vm", failure) is failure

@@ -94,3 +94,8 @@ def test_the_dialer_refuses_another_machine_in_plain_text() -> None:
     Dialer().check(Address("127.0.0.1", 1))
     Dialer().check(Address(path="/s"))
     Dialer(insecure=True).check(Address("h", 1))
+
+
+def test_an_address_that_is_only_shown_is_no_exposure(tmp_path: Path) -> None:
+    settings = primary(tmp_path, 'nbd.advertise = "vm-host.example:10809"\n')
+    assert "vm-host.example" in settings.model_dump_json()

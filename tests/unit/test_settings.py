@@ -64,6 +64,7 @@ def test_everything_shown_can_be_given_by_the_environment(
         ("GRPC__LISTEN", "here", ["grpc.listen", "'here'", "HOST:PORT", "unix:/PATH"]),
         ("GRPC__LISTEN", "a:70000", ["grpc.listen", "0 to 65535"]),
         ("NBD__LISTEN", "unix:relative", ["nbd.listen", "absolute"]),
+        ("NBD__ADVERTISE", "0.0.0.0:1", ["nbd.advertise", "clients connect to"]),
         ("METRICS__LISTEN", "unix:/m", ["metrics.listen", "HOST:PORT"]),
         ("LOG", "debug", ["log = 'debug'", "dictionary"]),
         ("LOG__LEVEL", "loud", ["log.level", "'loud'", "'debug'"]),

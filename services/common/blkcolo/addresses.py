@@ -64,6 +64,14 @@ class Address:
         except ValueError:
             return False  # a name: whatever it resolves to may change
 
+    @property
+    def is_any(self) -> bool:
+        """True for all addresses of the machine: 0.0.0.0, [::]."""
+        try:
+            return ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
+
     def nbd_uri(self, export: str, *, tls: bool = False) -> str:
         """The NBD URI of an export (NBD uri.md)."""
         scheme = "nbds" if tls else "nbd"

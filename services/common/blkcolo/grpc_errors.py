@@ -46,6 +46,8 @@ _CODES: list[tuple[type[BlkcoloError], grpc.StatusCode]] = [
     (Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DataLoss, grpc.StatusCode.DATA_LOSS),
 ]
+#: gRPC's words for a connection that was made, and then closed by the other side.
+_HUNG_UP = ("Socket closed", "reset by peer", "Broken pipe", "GOAWAY", "Stream removed")
 _BY_REASON = {
     Reason.WRONG_GROUP: grpc.StatusCode.NOT_FOUND,
     Reason.GROUP_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
@@ -102,11 +104,9 @@ def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
             Reason.DEADLINE, f"{peer} did not answer in time; look at it, ask again"
         )
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-        advice = "check that it runs and the address"
-        if "handshake" in message:
-            advice = "compare the certificates of both (blkcolo certs show)"
         return Unavailable(
-            Reason.PEER_UNREACHABLE, f"{peer} cannot be reached ({message}); {advice}"
+            Reason.PEER_UNREACHABLE,
+            f"{peer} cannot be reached ({message}); {_advice(message)}",
         )
     if error.code() is grpc.StatusCode.UNIMPLEMENTED:
         return Invalid(
@@ -117,6 +117,19 @@ def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
     return BlkcoloError(
         Reason.INTERNAL, f"{peer} answered {error.code().name}: {message}"
     )
+
+
+def _advice(message: str) -> str:
+    """What to look at; gRPC says no more of a server that hung up than that it did."""
+    if "handshake" in message:
+        return "compare the certificates of both (blkcolo certs show)"
+    if any(sign in message for sign in _HUNG_UP):
+        return (
+            "check that it runs and the address; if it runs, TLS may be the cause: it"
+            " refuses your certificate (blkcolo certs show FILE), or one of you speaks"
+            " plain text; its log says why"
+        )
+    return "check that it runs and the address"
 
 
 def _error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:

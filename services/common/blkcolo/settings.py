@@ -121,6 +121,9 @@ class NbdSettings(Section):
 
     listen: Address
     """Where NBD listens: HOST:PORT or unix:/PATH."""
+    advertise: Address | None = None
+    """HOST:PORT at which clients reach it, for the URIs that are shown; by default
+    where it listens, and the machine's host name where that is 0.0.0.0 or [::]."""
     handshake_timeout_seconds: float = Field(10.0, gt=0)
     """A client that has not chosen an export by then is dropped."""
     max_connections: int = Field(100, ge=1)
@@ -129,6 +132,13 @@ class NbdSettings(Section):
     """TLS, which is then mandatory. auto: on TCP where `[tls]` is set."""
     verify_client: bool = True
     """With TLS: serve only clients whose certificate has the role nbd or operator."""
+
+    @field_validator("advertise")
+    @classmethod
+    def _reachable(cls, advertise: Address | None) -> Address | None:
+        if advertise is not None and (advertise.is_unix or advertise.is_any):
+            raise ValueError("name the HOST:PORT that clients connect to")
+        return advertise
 
 
 class VolumeSettings(Section):

@@ -55,6 +55,7 @@ class Node:
             handshake_timeout=settings.nbd.handshake_timeout_seconds,
             max_connections=settings.nbd.max_connections,
             tls=security.for_nbd(settings.nbd),
+            advertise=settings.nbd.advertise,
         )
         forwarding = GroupsInRole(
             Role.PRIMARY, self._groups, lambda group: group.forward

@@ -2,7 +2,8 @@
 
 A slow link with `on_congestion: detach` comes back, resyncs, and detaches once more;
 so does a link that breaks under load. As long as no checkpoint is committed between
-two losses, nothing is gained, and people should know.
+two losses, nothing is gained, and people should know. What a faster link would not
+mend, as a full disk, is told in its own words.
 """
 
 from __future__ import annotations
@@ -13,6 +14,17 @@ from blkcolo.errors import BlkcoloError, Reason, Unavailable
 
 #: Losses in a row after which it is said.
 _MANY = 3
+
+#: What a faster link or a slower VM can mend.
+_OF_SPEED = frozenset(
+    {
+        Reason.CONGESTION,
+        Reason.BUFFER_FULL,
+        Reason.LINK_LOST,
+        Reason.DEADLINE,
+        Reason.PEER_UNREACHABLE,
+    }
+)
 
 
 @dataclass
@@ -32,7 +44,7 @@ class Headway:
 
     def told(self, group: str, failure: BlkcoloError) -> BlkcoloError:
         """What is to be said of the last loss."""
-        if not self.missing:
+        if not self.missing or failure.reason not in _OF_SPEED:
             return failure
         return Unavailable(
             Reason.NO_HEADWAY,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from blkcolo.addresses import Address
 from blkcolo.errors import Reason, Refused
 from blkcolo.nbd.connection import Connection
 from blkcolo.nbd.request_metrics import RequestMetrics
@@ -14,7 +16,6 @@ from blkcolo.nbd.request_metrics import RequestMetrics
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from blkcolo.addresses import Address
     from blkcolo.nbd.export import Export
     from blkcolo.nbd.tls import NbdTls
 
@@ -32,6 +33,7 @@ class NbdServer:
         handshake_timeout: float = 10.0,
         max_connections: int = 100,
         tls: NbdTls | None = None,
+        advertise: Address | None = None,
     ) -> None:
         """Takes what to serve.
 
@@ -40,6 +42,7 @@ class NbdServer:
             handshake_timeout: seconds a client has to choose an export.
             max_connections: further clients are dropped at once.
             tls: then every client must upgrade by STARTTLS.
+            advertise: where clients reach it; by default where it listens.
         """
         self.bound: Address | None = None
         self.connections: set[Connection] = set()
@@ -48,6 +51,7 @@ class NbdServer:
         self._handshake_timeout = handshake_timeout
         self._max_connections = max_connections
         self._tls = tls
+        self._advertise = advertise
         self._server: asyncio.Server | None = None
 
     async def start(self, address: Address) -> None:
@@ -87,10 +91,13 @@ class NbdServer:
         )
 
     def uri(self, export: str) -> str:
-        """The NBD URI of an export."""
-        if self.bound is None:
+        """The NBD URI of an export, as clients can use it."""
+        reached = self._advertise or self.bound
+        if reached is None:
             return ""
-        return self.bound.nbd_uri(export, tls=self._tls is not None)
+        if reached.is_any:
+            reached = Address(socket.gethostname(), reached.port)
+        return reached.nbd_uri(export, tls=self._tls is not None)
 
     async def stop(self) -> None:
         """Accepts nobody, completes what is under way, closes all connections."""

@@ -16,6 +16,8 @@ from blkcolo.addresses import Address
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: Options that nobody listens on and nobody here connects to.
+_ONLY_SHOWN = ("advertise",)
 _SET = "set tls.ca, tls.cert and tls.key (`blkcolo certs init` makes them for a lab)"
 
 
@@ -47,6 +49,8 @@ def _addresses(
     elif isinstance(value, BaseModel):
         here = secured and getattr(value, "tls", None) != "never"
         for name in type(value).model_fields:
+            if name in _ONLY_SHOWN:
+                continue
             inner = getattr(value, name)
             yield from _addresses(inner, _join(key, name), secured=here)
     elif isinstance(value, (list, tuple)):
