@@ -18,7 +18,7 @@ from rich.console import Console
 from blkcolo.errors import BlkcoloError, Reason, Unavailable
 from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
 from blkcolo.settings import ServiceSettings, SettingsError, load, show
-from blkcolo_cli import health, maintain, operate, up
+from blkcolo_cli import change_roles, health, maintain, operate, up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,9 @@ app.command(operate.groups, group=_OPERATIONS)
 app.command(operate.checkpoint, group=_OPERATIONS)
 app.command(operate.checkpoints, group=_OPERATIONS)
 app.command(operate.failover, group=_OPERATIONS)
+app.command(change_roles.reprotect, group=_OPERATIONS)
+app.command(change_roles.switchover, group=_OPERATIONS)
+app.command(change_roles.failback, group=_OPERATIONS)
 app.command(operate.stop, group=_OPERATIONS)
 app.command(operate.pause, group=_OPERATIONS)
 app.command(operate.resume, group=_OPERATIONS)

@@ -31,7 +31,9 @@ Name = Annotated[str | None, Parameter(help="The group; may be left out if singl
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 
-def _print_json(message: Message | list[pb.Group]) -> None:
+def print_json(message: Message | list[pb.Group]) -> None:
+    """Prints a message as JSON, its default values included."""
+
     def plain(one: Message) -> object:
         return MessageToDict(
             one,
@@ -59,7 +61,7 @@ def status(
         return 0
     found = run(coordinator, lambda service: _ask(service, group))
     if json:
-        _print_json(found)
+        print_json(found)
     else:
         console = Console(highlight=False, soft_wrap=True)
         for each in found:
@@ -103,7 +105,7 @@ def groups(*, json: AsJson = False, coordinator: Where = DEFAULT) -> None:
 
     found = run(coordinator, work)
     if json:
-        _print_json(found)
+        print_json(found)
         return
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
@@ -134,7 +136,7 @@ def checkpoint(
 
     answer = run(coordinator, work)
     if json:
-        _print_json(answer)
+        print_json(answer)
     else:
         took = render.duration(answer.timings.total_seconds)
         say(f"checkpoint {answer.epoch} committed in {took}")
@@ -152,7 +154,7 @@ def checkpoints(
 
     answer = run(coordinator, work)
     if json:
-        _print_json(answer)
+        print_json(answer)
         return
     if not answer.checkpoints:
         say("none: nothing is committed yet, or the group has failed over")
@@ -188,7 +190,7 @@ def failover(
 
     answer = run(coordinator, work)
     if json:
-        _print_json(answer)
+        print_json(answer)
         return
     say(f"failed over to checkpoint {answer.committed_epoch}")
     say(f"generation {answer.generation}")

@@ -25,6 +25,8 @@ _COLOURS = {
     types_pb2.GROUP_STATE_UNPROTECTED: "bold red",
     types_pb2.GROUP_STATE_FAILING_OVER: "bold magenta",
     types_pb2.GROUP_STATE_FAILED_OVER: "bold magenta",
+    types_pb2.GROUP_STATE_REPROTECTING: "bold magenta",
+    types_pb2.GROUP_STATE_SWITCHING_OVER: "bold magenta",
     types_pb2.GROUP_STATE_STOPPED: "dim",
 }
 
@@ -64,6 +66,8 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
         committed = f"{group.committed_epoch} ({at}, {group.last_trigger})"
     lines = [
         ("state", state_name(group) + (" (paused)" if group.paused else "")),
+        ("primary", _side(group.primary_address, group, "secondary")),
+        ("secondary", _side(group.secondary_address, group, "primary")),
         ("generation", str(group.generation)),
         ("epoch", str(p.epoch) if has_p else "primary does not answer"),
         ("committed", committed),
@@ -86,6 +90,11 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
     lines += [("primary disk", uri) for uri in p.nbd_uris]
     lines += [("secondary disk", uri) for uri in s.nbd_uris]
     return lines
+
+
+def _side(address: str, group: pb.Group, configured: str) -> str:
+    """Who is in this role now, and, where it is another one, who is configured to."""
+    return f"{address} (configured as {configured})" if group.reversed else address
 
 
 def _phases(took: pb.CheckpointTimings) -> str:
@@ -156,6 +165,7 @@ def line(group: pb.Group) -> str:
     """A group in one plain line."""
     fields = {
         "state": state_name(group).replace(" ", "_"),
+        "primary": group.primary_address,
         "epoch": group.primary.epoch,
         "committed": group.committed_epoch
         if group.HasField("committed_epoch")

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from blkcolo.addresses import Address
 from blkcolo.data_directory import DataDirectory
-from blkcolo.errors import Reason, Refused, Unavailable
+from blkcolo.errors import BlkcoloError, Reason, Refused, Unavailable
 from blkcolo.readiness import ReadySocket
 from blkcolo.service import STOP_SECONDS
 from blkcolo.settings import parse_size
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _GROUP = "vm1"
 _READY_SECONDS = 30.0
+_ASK_SECONDS = 1.0
 #: In the order of starting; stopped in the order of `_STOP_ORDER`.
 _SERVICES = ("secondary", "primary", "coordinator")
 _STOP_ORDER = ("coordinator", "primary", "secondary")
@@ -271,9 +272,22 @@ class _Up:
                 return group
             await asyncio.sleep(0.1)  # until it has asked them; they are ready
 
+    async def _reversed(self) -> bool:
+        """True if the roles are swapped; where nobody knows, the order is no matter."""
+        try:
+            async with connect(self._plan.grpc["coordinator"]) as coordinator:
+                async with asyncio.timeout(_ASK_SECONDS):
+                    groups = await coordinator.list_groups()
+        except (BlkcoloError, TimeoutError):
+            return False
+        return any(group.reversed for group in groups)
+
     async def _stop_all(self) -> None:
         """The coordinator first, then the primary, which drains into the secondary."""
-        for name in _STOP_ORDER:
+        first, *nodes = _STOP_ORDER
+        if await self._reversed():
+            nodes.reverse()
+        for name in (first, *nodes):
             process = self._processes.get(name)
             if process is None or process.returncode is not None:
                 continue
