@@ -5,6 +5,7 @@ from __future__ import annotations
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId
+from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.stop_plan import StopMode
@@ -13,11 +14,10 @@ from tests.memory_files import MemoryFile, MemoryFolder
 _VOLUMES = (VolumeId("disk0", "uuid0", 4 * BLOCK_SIZE),)
 
 
-def _start(disk: MemoryFile, folder: MemoryFolder) -> Replica:
+def _start(disk: MemoryFile, folder: MemoryFolder, keep: int = 0) -> Replica:
     intent = IntentLog(folder, "vm", [4 * BLOCK_SIZE], BLOCK_SIZE)
-    return Replica(
-        "vm", _VOLUMES, [disk], folder, intent, lambda: "copy", ReplicaOptions()
-    )
+    options = ReplicaOptions(history=HistoryPolicy(keep=keep))
+    return Replica("vm", _VOLUMES, [disk], folder, intent, lambda: "copy", options)
 
 
 def _protect(replica: Replica) -> None:
@@ -29,6 +29,24 @@ def _protect(replica: Replica) -> None:
         stream.receive(seq)
         list(replica.apply(stream, seq, message))
     replica.do_checkpoint(0, 1, 0.0)
+
+
+def test_an_overlay_dropped_by_a_commit_does_not_return_with_its_checkpoint() -> None:
+    disk, folder = MemoryFile(4 * BLOCK_SIZE), MemoryFolder()
+    replica = _start(disk, folder, keep=3)
+    _protect(replica)
+    replica.buffer.write(0, 0, memoryview(b"secondary VM"))
+    stream = replica.stream
+    assert stream is not None
+    for epoch in (1, 2):
+        stream.receive(epoch + 3)
+        list(replica.apply(stream, epoch + 3, Barrier(epoch, 0, 0)))
+        replica.do_checkpoint(epoch, 1, 0.0)
+    replica.stop(StopMode.FAILOVER, 2, epoch=0)
+    after = _start(disk, folder, keep=3)
+    seen = bytearray(4 * BLOCK_SIZE)
+    after.buffer.read_into(0, 0, memoryview(seen))
+    assert not any(seen)
 
 
 def test_an_overlay_given_up_by_a_rollback_does_not_return_with_a_failover() -> None:

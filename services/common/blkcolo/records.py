@@ -61,10 +61,12 @@ class Record(NamedTuple):
         return self.position + self.payload_length
 
 
-def header(kind: int, volume: int, a: int, b: int, payload: bytes = b"") -> bytes:
-    """Encodes the header that belongs before `payload`."""
-    crc = google_crc32c.value(payload) if payload else 0
-    head = _HEAD.pack(MAGIC, VERSION, kind, volume, a, b, len(payload), crc)
+def header(kind: int, volume: int, a: int, b: int, *payload: bytes) -> bytes:
+    """Encodes the header that belongs before the payload, which is in any parts."""
+    crc, length = 0, sum(map(len, payload))
+    for part in payload:
+        crc = google_crc32c.extend(crc, part)
+    head = _HEAD.pack(MAGIC, VERSION, kind, volume, a, b, length, crc)
     return head + _CRC.pack(google_crc32c.value(head))
 
 

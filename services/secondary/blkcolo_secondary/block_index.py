@@ -1,7 +1,7 @@
 """Which blocks an undo layer holds, and where: a log-structured index.
 
 A block is saved at most once a layer, so runs never overlap. Membership is a
-roaring bitmap; positions are sorted columns, 16 bytes a run, in levels that double
+roaring bitmap; positions are sorted columns, 14 bytes a run, in levels that double
 in size (as in an LSM tree) up to a bound that keeps one merge to milliseconds. A
 dict would take five times as much memory, and a layer may hold millions of blocks.
 """
@@ -25,6 +25,8 @@ HOLE = -1
 
 _RECENT = 2048
 _LARGEST_LEVEL = 1 << 17
+#: The longest run, in blocks.
+LONGEST_RUN = (1 << 16) - 1
 #: Rows turned into objects at a time.
 _ROWS = 4096
 
@@ -85,27 +87,27 @@ class _Level:
     def __init__(
         self,
         first: NDArray[np.uint32],
-        end: NDArray[np.uint32],
+        length: NDArray[np.uint16],
         position: NDArray[np.int64],
     ) -> None:
         """Takes the columns, in any order."""
         order = np.argsort(first, kind="stable")
         self.first = first[order]
-        self.end = end[order]
+        self.length = length[order]
         self.position = position[order]
 
     @classmethod
     def of(cls, parts: list[NDArray[np.int64]]) -> _Level:
         """Takes rows of first, end, position."""
         rows = np.concatenate(parts)
-        first, end = rows[:, 0].astype(np.uint32), rows[:, 1].astype(np.uint32)
-        return cls(first, end, rows[:, 2])
+        first, length = rows[:, 0], rows[:, 1] - rows[:, 0]
+        return cls(first.astype(np.uint32), length.astype(np.uint16), rows[:, 2])
 
     def merged(self, other: _Level) -> _Level:
         """The runs of both; column by column, since a level may be large."""
         return _Level(
             np.concatenate((self.first, other.first)),
-            np.concatenate((self.end, other.end)),
+            np.concatenate((self.length, other.length)),
             np.concatenate((self.position, other.position)),
         )
 
@@ -113,12 +115,15 @@ class _Level:
         return len(self.first)
 
     def runs(self, start: int, stop: int) -> Iterator[Run]:
-        columns = (self.first, self.end, self.position)
-        for row in zip(*(c[start:stop].tolist() for c in columns), strict=True):
-            yield Run(*row)
+        columns = (self.first, self.length, self.position)
+        rows = zip(*(column[start:stop].tolist() for column in columns), strict=True)
+        for first, length, position in rows:
+            yield Run(first, first + length, position)
 
     def overlapping(self, blocks: Blocks) -> Iterator[Run]:
-        start = int(np.searchsorted(self.end, blocks.first, side="right"))
+        start = int(np.searchsorted(self.first, blocks.first, side="right"))
+        if start and int(self.first[start - 1]) + self.length[start - 1] > blocks.first:
+            start -= 1
         stop = int(np.searchsorted(self.first, blocks.end, side="left"))
         yield from self.runs(start, stop)
 

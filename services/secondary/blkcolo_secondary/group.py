@@ -332,7 +332,7 @@ class ReplicaGroup:
             BlkcoloError: refused, or the flush failed; the latter goes on when
                 called again.
         """
-        if epoch is not None:
+        if epoch is not None or self.replica.state is ReplicaState.STOPPED:
             # Its overlay gets the name of one that may be on its way out.
             await self._removed()
         self.replica.stop(mode, generation, epoch)

@@ -427,8 +427,9 @@ class Replica:
         plan = plan_stop(self.group, self.state, mode, kept, epoch, discarded=discarded)
         if failover and plan.base is not None:
             self._track_from(plan.base)
-        if self.state is ReplicaState.STOPPED:
-            self._sweep()  # an overlay that the stop gave up must not count again
+        if self.state is ReplicaState.STOPPED or (failover and plan.base != self.shown):
+            # An overlay that was given up above that checkpoint must not count again.
+            self._sweep()
         self.journal.update(
             generation=generation,
             phase=plan.phase,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from blkcolo.extents import BLOCK_SIZE, Blocks
-from blkcolo_secondary.block_index import HOLE
+from blkcolo_secondary.block_index import HOLE, LONGEST_RUN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,6 +95,7 @@ def fit(rows: Rows, blocks: int, payload_length: int) -> bool:
         len(rows)
         and (first < end).all()
         and end.max() <= blocks
+        and (end - first).max() <= LONGEST_RUN
         and rows.nbytes + stored * BLOCK_SIZE == payload_length
     )
 

@@ -124,10 +124,11 @@ class UndoLayer:
             if not missing:
                 continue
             rows, data = saved_runs.read(disks[volume], missing, self._sizes[volume])
-            payload = rows.tobytes() + data
-            log += records.header(UndoKind.SAVED, volume, len(rows), 0, payload)
-            added.append((volume, rows, self._log.end + len(log) + rows.nbytes))
-            log += payload
+            table = rows.tobytes()
+            log += records.header(UndoKind.SAVED, volume, len(rows), 0, table, data)
+            log += table
+            added.append((volume, rows, self._log.end + len(log)))
+            log += data
         if not added:
             return False
         self._log.append(log)
