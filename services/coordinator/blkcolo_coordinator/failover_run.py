@@ -51,6 +51,8 @@ class FailoverRun:
         primary_fenced: the primary answered.
         error: why it ended without a failover; None if it succeeded.
         ordered: the secondary may have heard of it: it must be driven to its end.
+        leads_to: the checkpoint that it leads to; set when the secondary answered.
+        committed_at: when that was committed, if it is an older one.
     """
 
     group: str
@@ -60,6 +62,8 @@ class FailoverRun:
     primary_fenced: bool = False
     error: BlkcoloError | None = None
     ordered: bool = False
+    leads_to: int | None = None
+    committed_at: float | None = None
 
     def secondary_answered(
         self,
@@ -86,6 +90,7 @@ class FailoverRun:
                 )
             )
             return
+        self.leads_to = committed if self.epoch is None else self.epoch
         choice = {committed} if failed_over else kept
         if self.epoch is not None and self.epoch not in choice:
             self.fail(not_held(self.group, self.epoch, choice))

@@ -94,10 +94,13 @@ class PeerSteps:
     async def _ask_secondary(self, run: FailoverRun, generation: int) -> None:
         status = await self._pair.secondary.status()
         has_checkpoint = status.HasField("committed_epoch")
-        kept = [] if run.epoch is None else await self._pair.secondary.checkpoints()
+        entries = [] if run.epoch is None else await self._pair.secondary.checkpoints()
+        kept = {entry.epoch: entry.committed_timestamp_seconds for entry in entries}
+        if run.epoch is not None:
+            run.committed_at = kept.get(run.epoch)
         run.secondary_answered(
             status.committed_epoch if has_checkpoint else None,
-            [entry.epoch for entry in kept],
+            kept,
             failed_over=status.state in FAILED_OVER,
             fenced=status.generation >= generation,
         )

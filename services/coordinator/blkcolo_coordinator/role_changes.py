@@ -53,7 +53,8 @@ class RoleChanges:
         group = self._group
         match group.record.state:
             case GroupState.FAILING_OVER:
-                await self._fail_over(FailoverRun(group.name, force=False))
+                epoch = group.record.failover_to
+                await self._fail_over(FailoverRun(group.name, False, epoch))
             case GroupState.FAILED_OVER:
                 self._watch_flush()
                 await self._fence_late()
@@ -71,7 +72,8 @@ class RoleChanges:
 
         Args:
             force: go on without the primary's answer.
-            epoch: a kept checkpoint to lead to; None: the last committed one.
+            epoch: a kept checkpoint to lead to; None: the last committed one, or what
+                a failover that is not finished yet was asked for.
 
         Raises:
             BlkcoloError: refused, or not finished yet; calling again goes on.
@@ -85,10 +87,17 @@ class RoleChanges:
             await self._steps.fail_over_secondary(group.record.generation)
             primary = group.sides.primary
             return primary is not None and primary.state == _FENCED
-        run = FailoverRun(group.name, force, epoch)
         if group.record.state is not GroupState.FAILING_OVER:
-            state = group.after(Event.FAIL_OVER)
-            group.update(durable=True, state=state, fenced_clean=False)
+            group.after(Event.FAIL_OVER)  # or raises
+        elif epoch is None:
+            epoch = group.record.failover_to
+        group.update(
+            durable=True,
+            state=GroupState.FAILING_OVER,
+            fenced_clean=False,
+            failover_to=epoch,
+        )
+        run = FailoverRun(group.name, force, epoch)
         await self._fail_over(run)
         return run.primary_fenced
 
@@ -106,8 +115,13 @@ class RoleChanges:
             group.failure = run.error
             raise run.error
         group.failure = None
-        state = group.after(Event.DONE)
-        group.update(durable=True, state=state, failed_over_at=time.time())
+        group.update(
+            durable=True,
+            state=group.after(Event.DONE),
+            failed_over_at=time.time(),
+            committed=run.leads_to,
+            committed_at=run.committed_at or group.record.committed_at,
+        )
         await group.ask_both()
         log.warning("failed over", generation=group.record.generation)
 

@@ -18,7 +18,7 @@ from blkcolo_coordinator.policy import Policy
 if TYPE_CHECKING:
     from pathlib import Path
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE groups (
     name TEXT PRIMARY KEY,
@@ -34,14 +34,17 @@ CREATE TABLE groups (
     reversed INTEGER NOT NULL DEFAULT 0,
     loser INTEGER NOT NULL DEFAULT 0,
     fenced_clean INTEGER NOT NULL DEFAULT 0,
-    failed_over_at REAL NOT NULL DEFAULT 0
+    failed_over_at REAL NOT NULL DEFAULT 0,
+    failover_to INTEGER
 ) STRICT
 """
-_FROM_VERSION_1 = (
-    "ALTER TABLE groups ADD COLUMN reversed INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE groups ADD COLUMN loser INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE groups ADD COLUMN fenced_clean INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE groups ADD COLUMN failed_over_at REAL NOT NULL DEFAULT 0",
+#: The version that brought it, and what brings an older database there.
+_CHANGES = (
+    (2, "ALTER TABLE groups ADD COLUMN reversed INTEGER NOT NULL DEFAULT 0"),
+    (2, "ALTER TABLE groups ADD COLUMN loser INTEGER NOT NULL DEFAULT 0"),
+    (2, "ALTER TABLE groups ADD COLUMN fenced_clean INTEGER NOT NULL DEFAULT 0"),
+    (2, "ALTER TABLE groups ADD COLUMN failed_over_at REAL NOT NULL DEFAULT 0"),
+    (3, "ALTER TABLE groups ADD COLUMN failover_to INTEGER"),
 )
 
 
@@ -64,6 +67,8 @@ class GroupRecord:
         loser: the Side that a reprotect gives up, while one is under way; or 0.
         fenced_clean: a switchover fenced the primary, and lost nothing.
         failed_over_at: when the last failover ended, as `committed_at`.
+        failover_to: the checkpoint that the last failover was asked to lead to; None:
+            the last committed one.
     """
 
     name: str
@@ -80,6 +85,7 @@ class GroupRecord:
     loser: int = 0
     fenced_clean: bool = False
     failed_over_at: float = 0.0
+    failover_to: int | None = None
 
     @property
     def primary_now(self) -> str:
@@ -108,8 +114,9 @@ class Store:
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 self._database.execute(_SCHEMA)
-            for change in _FROM_VERSION_1 if version == 1 else ():
-                self._database.execute(change)
+            for brought_by, change in _CHANGES:
+                if 0 < version < brought_by:
+                    self._database.execute(change)
             if version < _VERSION:
                 self._database.execute(f"PRAGMA user_version={_VERSION}")
             (sound,) = self._database.execute("PRAGMA quick_check").fetchone()
@@ -147,6 +154,7 @@ class Store:
                 loser,
                 bool(fenced_clean),
                 failed_over_at,
+                failover_to,
             )
             for (
                 name,
@@ -163,6 +171,7 @@ class Store:
                 loser,
                 fenced_clean,
                 failed_over_at,
+                failover_to,
             ) in rows
         ]
 
@@ -187,6 +196,7 @@ class Store:
             record.loser,
             int(record.fenced_clean),
             record.failed_over_at,
+            record.failover_to,
         )
         marks = ", ".join("?" * len(row))
         level = "FULL" if durable else "NORMAL"

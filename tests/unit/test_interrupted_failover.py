@@ -1,0 +1,120 @@
+"""Failovers that are interrupted, with both nodes played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from blkcolo.errors import Reason, Unavailable
+from blkcolo.v1 import types_pb2
+from blkcolo.v1.primary_pb2 import ForwardStatus
+from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
+from blkcolo_coordinator.driven_group import DrivenGroup
+from blkcolo_coordinator.group_state import GroupState
+from blkcolo_coordinator.peer_steps import PeerSteps
+from blkcolo_coordinator.role_changes import RoleChanges
+from blkcolo_coordinator.settings import CoordinatorSettings
+from blkcolo_coordinator.store import GroupRecord, Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from blkcolo_coordinator.checkpointer import Checkpointer
+    from blkcolo_coordinator.metrics import CoordinatorMetrics
+    from blkcolo_coordinator.pair import Pair
+
+KEPT = {5: 500.0, 6: 600.0, 7: 700.0}
+
+
+class Secondary:
+    """Keeps three checkpoints; its first stop gets lost on the way."""
+
+    def __init__(self) -> None:
+        self.shown = 7
+        self.state = types_pb2.REPLICA_STATE_RECEIVING
+        self.stops: list[int | None] = []
+
+    async def status(self) -> ReplicaStatus:
+        return ReplicaStatus(state=self.state, committed_epoch=self.shown)
+
+    async def checkpoints(self) -> list[CheckpointEntry]:
+        return [
+            CheckpointEntry(epoch=epoch, committed_timestamp_seconds=at)
+            for epoch, at in KEPT.items()
+        ]
+
+    async def stop(
+        self, generation: int, mode: int, timeout: float, epoch: int | None = None
+    ) -> None:
+        self.stops.append(epoch)
+        if len(self.stops) == 1:
+            raise Unavailable(Reason.PEER_UNREACHABLE, "lost on the way")
+        self.shown = epoch or self.shown
+        self.state = types_pb2.REPLICA_STATE_FAILED_OVER
+
+
+class Primary:
+    """Takes every fence."""
+
+    async def status(self) -> ForwardStatus:
+        return ForwardStatus(state=types_pb2.FORWARD_STATE_FENCED)
+
+    async def fence(self, generation: int) -> None:
+        pass
+
+
+class Nodes:
+    def __init__(self) -> None:
+        self.primary = Primary()
+        self.secondary = Secondary()
+
+
+def start(folder: Path, nodes: Nodes) -> tuple[DrivenGroup, RoleChanges]:
+    """A coordinator that begins with what the store says."""
+    store = Store(folder / "store.sqlite")
+    records = store.groups() or [
+        GroupRecord(
+            "vm1", "127.0.0.1:1", "127.0.0.1:2", committed=7, committed_at=700.0
+        )
+    ]
+    settings, pair = CoordinatorSettings(data_dir=folder), cast("Pair", nodes)
+    metrics = cast("CoordinatorMetrics", None)
+    group = DrivenGroup(records[0], store, pair, settings, metrics)
+    steps = PeerSteps(pair, settings)
+    return group, RoleChanges(group, steps, cast("Checkpointer", None))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_interrupted_failover_leads_to_the_checkpoint_that_was_chosen(
+    tmp_path: Path, restart: bool
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        group, roles = start(tmp_path, nodes)
+        with pytest.raises(Unavailable):
+            await roles.fail_over(force=False, epoch=5)
+        assert group.record.state is GroupState.FAILING_OVER
+        if restart:
+            group, roles = start(tmp_path, nodes)
+        await roles.go_on()
+        assert nodes.secondary.stops == [5, 5]
+        assert group.record.state is GroupState.FAILED_OVER
+        assert (group.record.committed, group.record.committed_at) == (5, 500.0)
+
+    asyncio.run(scenario())
+
+
+def test_failover_that_is_called_again_leads_to_the_same_checkpoint(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        _, roles = start(tmp_path, nodes)
+        with pytest.raises(Unavailable):
+            await roles.fail_over(force=False, epoch=5)
+        assert await roles.fail_over(force=False, epoch=None)
+        assert nodes.secondary.stops == [5, 5]
+
+    asyncio.run(scenario())
