@@ -120,9 +120,12 @@ class _Level:
         for first, length, position in rows:
             yield Run(first, first + length, position)
 
+    def _end(self, row: int) -> int:
+        return int(self.first[row]) + int(self.length[row])
+
     def overlapping(self, blocks: Blocks) -> Iterator[Run]:
         start = int(np.searchsorted(self.first, blocks.first, side="right"))
-        if start and int(self.first[start - 1]) + self.length[start - 1] > blocks.first:
+        if start and self._end(start - 1) > blocks.first:
             start -= 1
         stop = int(np.searchsorted(self.first, blocks.end, side="left"))
         yield from self.runs(start, stop)
