@@ -68,7 +68,7 @@ def up(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.usefixtures("up")
-@pytest.mark.parametrize("title", ["Five minutes", "By grpcurl"])
+@pytest.mark.parametrize("title", ["Five minutes", "Changing roles", "By grpcurl"])
 def test_console_blocks_do_what_the_readme_says(title: str) -> None:
     require_tool("qemu-io")
     require_tool("grpcurl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -71,6 +72,48 @@ def test_up_runs_stops_without_trace_and_runs_again_on_the_same_data(
     output, _ = refused.communicate(timeout=30)
     assert refused.returncode == 1
     assert "same --size and --volumes" in output
+
+
+def blkcolo(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "blkcolo_cli", *arguments],
+        env={**os.environ, "BLKCOLO_COORDINATOR": "127.0.0.1:27400"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_up_keeps_changed_roles_when_it_is_stopped_and_started_again(
+    tmp_path: Path,
+) -> None:
+    contents = [b"first", b"again", b"after"]
+    for number, content in enumerate(contents):
+        process = up(tmp_path, "--size", "1M", "--secondary-vm")
+        try:
+            until_protected(process)
+            if number == 0:
+                with NbdClient(30809, "disk0") as vm:
+                    vm.write(0, content)
+                said = blkcolo("switchover")
+                assert "given up: nothing" in said
+                assert "the VM's disk is now nbd://127.0.0.1:30810/disk0" in said
+                continue
+            with NbdClient(30810, "disk0") as vm:
+                assert vm.read(0, 5) == contents[number - 1]
+                vm.write(0, content)
+            status = blkcolo("status")
+            assert "primary          127.0.0.1:27402 (configured as sec" in status
+            if number == 2:
+                blkcolo("failback")
+                with NbdClient(30809, "disk0") as vm:
+                    assert vm.read(0, 5) == content
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.communicate(timeout=40)
+            assert process.returncode == 0, rest
 
 
 def test_up_ends_with_the_log_of_a_service_that_dies(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ class Plan:
         ]
         if name == "secondary" and self.secondary_vm:
             lines.append("secondary_vm = true")
+        if name == "primary" and self.secondary_vm:
+            lines.append("as_secondary.secondary_vm = true")
         for number in range(self.volumes):
             lines += [
                 "[[groups.volumes]]",

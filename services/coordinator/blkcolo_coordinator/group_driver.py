@@ -216,8 +216,13 @@ class GroupDriver:
             state = group.after(Event.STOP)
             group.failure = None
             await self._ask_both()
-            primary = self.sides.primary
-            if primary is not None and primary.state == _F.FORWARD_STATE_REPLICATING:
+            primary, secondary = self.sides
+            replicates = (
+                primary is not None and primary.state == _F.FORWARD_STATE_REPLICATING
+            )
+            # Without a checkpoint, the secondary goes back to what it held before.
+            holds_one = secondary is not None and secondary.HasField("committed_epoch")
+            if primary is not None and replicates and holds_one:
                 await self._checkpoints.take(primary.epoch, Trigger.STOP)
             unstopped = await self._steps.stop(
                 self.record.generation, keep_latest=keep_latest
