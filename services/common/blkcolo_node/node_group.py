@@ -12,6 +12,7 @@ import structlog
 
 from blkcolo.errors import BlkcoloError, DataLoss, StaleGeneration
 from blkcolo.intent_log import IntentLog, region_size_for
+from blkcolo.leaps import check_leap
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
@@ -234,6 +235,7 @@ class NodeGroup:
         async with self._changing:
             if generation < self.generation:
                 raise StaleGeneration.of(self.name, generation, self.generation)
+            check_leap(self.name, "generation", generation, self.generation)
             replica = self.replica
             if replica is None:
                 return

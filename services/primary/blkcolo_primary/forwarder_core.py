@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS, Base, IntentLog
+from blkcolo.leaps import check_leap
 from blkcolo.settled_regions import Copy
 from blkcolo.stream import RecordKind
 from blkcolo_primary import durable_state
@@ -139,6 +140,7 @@ class ForwarderCore:
         Raises:
             StaleGeneration: it is older.
             Refused: it is newer, where nothing newer can be brought.
+            Invalid: it is newer by more than anybody can have raised it.
         """
         if generation < self.generation:
             raise StaleGeneration.of(self.group, generation, self.generation)
@@ -149,6 +151,7 @@ class ForwarderCore:
                 f" {self.generation} is in force; only a start, a stop or a fence"
                 " brings a newer one",
             )
+        check_leap(self.group, "generation", generation, self.generation)
 
     # The stream.
 

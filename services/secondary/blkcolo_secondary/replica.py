@@ -21,6 +21,7 @@ from blkcolo.errors import (
     translated,
 )
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS, Base
+from blkcolo.leaps import check_leap
 from blkcolo.stream import Ack, Hello, Mismatch, Welcome
 from blkcolo_secondary import flush
 from blkcolo_secondary.after_start import open_buffer, state_at_start
@@ -159,6 +160,7 @@ class Replica:
                 f" {self.generation} is in force; only a stream or a stop brings a"
                 " newer one",
             )
+        check_leap(self.group, "generation", generation, self.generation)
 
     def check_growth(self, generation: int) -> None:
         """Raises Refused where a volume cannot grow now."""
@@ -179,6 +181,7 @@ class Replica:
             StaleGeneration, Refused, Invalid: nothing changed.
         """
         self._check_generation(hello.generation, may_be_newer=True)
+        check_leap(self.group, "epoch", hello.epoch, self.newest_epoch)
         check_hello(self.group, self.volumes, hello)
         state = advance(self.group, self.state, Event.HELLO)
         durable = self.journal.state
