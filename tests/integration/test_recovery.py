@@ -157,7 +157,7 @@ def test_killed_in_a_failover_flush_it_goes_on_and_keeps_what_clients_wrote(
         stack.wait_flushed()
         assert vm.read(0, SIZE) == expected
     assert stack.image("secondary").read_bytes() == expected
-    assert not list(group_folder(stack).glob("undo-*"))
+    wait_until(lambda: not list(group_folder(stack).glob("undo-*")), "files are gone")
 
 
 def test_killed_in_a_rollback_it_goes_on_and_may_be_resumed(stack: Stack) -> None:
