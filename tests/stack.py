@@ -172,7 +172,7 @@ class Stack:
             process = self.processes.pop(name, None)
             if process is not None:
                 process.terminate()
-                assert process.wait(15) == 0, self.log(name)
+                assert process.wait(25) == 0, self.log(name)
                 self._forget_channel(name)
 
     def kill(self, name: str) -> None:
@@ -190,7 +190,7 @@ class Stack:
                 continue
             process.terminate()
             try:
-                process.wait(15)
+                process.wait(25)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)

@@ -101,10 +101,15 @@ class GrpcServer:
             return server.add_insecure_port(target)
         return server.add_secure_port(target, server_credentials(self._files))
 
-    async def stop(self, grace: float) -> None:
-        """Answers NOT_SERVING, lets calls end within `grace` seconds, stops."""
+    async def refuse_health(self) -> None:
+        """Answers NOT_SERVING from here on: it will stop soon."""
         if self._server is not None:
             await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace: float) -> None:
+        """Answers NOT_SERVING, lets calls end within `grace` seconds, stops."""
+        await self.refuse_health()
+        if self._server is not None:
             await self._server.stop(grace)
         if self.bound.is_unix:
             Path(self.bound.path).unlink(missing_ok=True)  # noqa: ASYNC240 - instant

@@ -1,4 +1,4 @@
-"""Tells whoever started a service that it is ready: sd_notify(3).
+"""Tells whoever started a service that it is ready, reloads, stops: sd_notify(3).
 
 systemd (Type=notify) and `blkcolo up` both listen on the socket that they name in
 NOTIFY_SOCKET. Only the process itself knows that it serves: that something answers on
@@ -9,14 +9,35 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from contextlib import suppress
 
 
 def tell_ready() -> None:
-    """Sends READY=1 to NOTIFY_SOCKET, if there is one."""
+    """It serves, or goes on serving after a reload."""
+    _tell("READY=1")
+
+
+def tell_reloading() -> None:
+    """It reads its configuration again; `tell_ready` follows."""
+    now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    _tell(f"RELOADING=1\nMONOTONIC_USEC={now}")
+
+
+def tell_stopping() -> None:
+    """It was told to stop, or could not start."""
+    _tell("STOPPING=1")
+
+
+def _tell(state: str) -> None:
+    """Sends to NOTIFY_SOCKET, if there is one; whoever listened may be gone."""
     name = os.environ.get("NOTIFY_SOCKET")
     if name:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"READY=1", _address(name))
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+            suppress(ConnectionRefusedError, FileNotFoundError),
+        ):
+            sender.sendto(state.encode(), _address(name))
 
 
 def _address(name: str) -> str:

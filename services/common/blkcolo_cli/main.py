@@ -77,17 +77,16 @@ ShowConfig = Annotated[
 def _serve(
     name: str,
     settings_class: type[S],
-    build: Callable[[S], Service],
+    build: Callable[[S], Service[S]],
     config: Path | None,
     *,
     show_config: bool,
 ) -> int:
     """Runs one service in this process."""
-    settings = load(settings_class, config)
     if show_config:
-        sys.stdout.write(show(settings) + "\n")
+        sys.stdout.write(show(load(settings_class, config)) + "\n")
         return EXIT_OK
-    return run_service(name, settings, build)
+    return run_service(name, lambda: load(settings_class, config), build)
 
 
 @app.command(group=_SERVICES)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
 from blkcolo.data_directory import DataDirectory
-from blkcolo.errors import DeadlineMissed
+from blkcolo.errors import DeadlineMissed, Reason
 from blkcolo.grpc_errors import DomainErrors
 from blkcolo.grpc_metrics import CallMetrics
 from blkcolo.grpc_server import GrpcServer
@@ -27,7 +28,6 @@ from blkcolo_secondary.metrics import ReplicaCollector
 from blkcolo_secondary.servicer import SecondaryServicer
 
 if TYPE_CHECKING:
-    from blkcolo.errors import Reason
     from blkcolo_node.settings import NodeSettings
 
 _SERVICES = (
@@ -111,22 +111,31 @@ class Node:
         await self._grpc.start()
 
     async def stop(self) -> None:
-        """Stops VM writes first, then lets the secondaries catch up."""
+        """Stops VM writes first, then lets the secondaries catch up.
+
+        Raises:
+            DeadlineMissed: one did not; everything is closed all the same.
+        """
+        await self._grpc.refuse_health()
         await self._nbd.stop()
-        late: DeadlineMissed | None = None
-        for group in self._groups.values():
-            try:
-                await group.end_forwarding()
-            except DeadlineMissed as error:
-                late = error
+        ends = await asyncio.gather(
+            *(group.end_forwarding() for group in self._groups.values()),
+            return_exceptions=True,
+        )
         await self._grpc.stop(_GRACE)
         for group in self._groups.values():
             await group.close()
         self._metrics.stop()
         if self._directory is not None:
             self._directory.close()
-        if late is not None:
-            raise late
+        _raise_together([end for end in ends if end is not None])
+
+    async def reload(
+        self, settings: NodeSettings, changed: frozenset[str]
+    ) -> frozenset[str]:
+        """Disks, streams and ports are made at the start: nothing changes here."""
+        del settings, changed
+        return frozenset()
 
     def describe(self) -> list[str]:
         """The URIs of the volumes and the gRPC address."""
@@ -134,6 +143,16 @@ class Node:
             *(self._nbd.uri(name) for name in self._exports.volumes),
             f"grpc {self._grpc.bound}",
         ]
+
+
+def _raise_together(errors: list[BaseException]) -> None:
+    """Raises what went wrong; where that is time alone, for all groups at once."""
+    late = [error.message for error in errors if isinstance(error, DeadlineMissed)]
+    for error in errors:
+        if not isinstance(error, DeadlineMissed):
+            raise error
+    if late:
+        raise DeadlineMissed(Reason.DEADLINE, "; ".join(late))
 
 
 class _ErrorCounters:

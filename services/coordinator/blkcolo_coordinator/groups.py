@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import structlog
+
 from blkcolo.addresses import Address
 from blkcolo.errors import BlkcoloError, Invalid, Reason, Refused
 from blkcolo.wakeup import Wakeup
@@ -15,11 +17,14 @@ from blkcolo_coordinator.policy import Policy
 from blkcolo_coordinator.store import GroupRecord, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from blkcolo.grpc_client import Dialer
     from blkcolo_coordinator.metrics import CoordinatorMetrics
-    from blkcolo_coordinator.settings import CoordinatorSettings
+    from blkcolo_coordinator.settings import CoordinatorSettings, GroupSettings
+
+_log = structlog.get_logger(__name__)
 
 
 class Groups:
@@ -48,14 +53,9 @@ class Groups:
         store = self._store = Store(path)
         records = {record.name: record for record in store.groups()}
         for group in self._settings.groups:
-            policy = Policy(**group.policy.model_dump())
-            addresses = (str(group.primary), str(group.secondary))
-            known = records.get(group.name)
-            record = (
-                GroupRecord(group.name, *addresses, policy)
-                if known is None
-                else _configured(known, addresses, policy)
-            )
+            known, record = records.get(group.name), _record(group)
+            if known is not None:
+                record = _configured(known, record)
             store.save(record, durable=True)
             records[group.name] = record
         for record in records.values():
@@ -75,6 +75,37 @@ class Groups:
         self._metrics.add_group(record.name)
         driver.start()
         return driver
+
+    async def reload(
+        self, configured: Sequence[GroupSettings], changed: frozenset[str]
+    ) -> frozenset[str]:
+        """Takes over what the configuration says of groups now.
+
+        New groups start, and changed policies are in force. A group that is no longer
+        named stays, as one that was created by a call.
+
+        Returns:
+            The keys of `changed` that are in force; others need a restart.
+
+        Raises:
+            BlkcoloError: the store refused.
+        """
+        taken: set[str] = set()
+        for group in configured:
+            key = f"groups[{group.name}]"
+            if key in changed and group.name not in self.drivers:
+                self.create(_record(group))
+                taken.add(key)
+            policy = {each for each in changed if each.startswith(f"{key}.policy.")}
+            if policy:
+                await self.find(group.name).set_policy(_record(group).policy)
+                taken |= policy
+        named = [group.name for group in configured]
+        for name in self.drivers:
+            if name not in named and f"groups[{name}]" in changed:
+                _log.warning("not configured any more, stays until deleted", group=name)
+                taken.add(f"groups[{name}]")
+        return frozenset(taken)
 
     def find(self, name: str) -> GroupDriver:
         """The group of this name.
@@ -140,16 +171,20 @@ class Groups:
             self._store.close()
 
 
-def _configured(
-    known: GroupRecord, addresses: tuple[str, str], policy: Policy
-) -> GroupRecord:
+def _record(group: GroupSettings) -> GroupRecord:
+    """What the configuration says of a group."""
+    policy = Policy(**group.policy.model_dump())
+    return GroupRecord(group.name, str(group.primary), str(group.secondary), policy)
+
+
+def _configured(known: GroupRecord, told: GroupRecord) -> GroupRecord:
     """The record with what the configuration says; roles are never changed by it."""
     before = known.primary_address, known.secondary_address
-    swapped = addresses == before[::-1]
+    swapped = (told.primary_address, told.secondary_address) == before[::-1]
     return replace(
         known,
-        primary_address=addresses[0],
-        secondary_address=addresses[1],
-        policy=policy,
+        primary_address=told.primary_address,
+        secondary_address=told.secondary_address,
+        policy=told.policy,
         reversed=known.reversed is not swapped,
     )

@@ -72,6 +72,12 @@ class CoordinatorService:
         if self._directory is not None:
             self._directory.close()
 
+    async def reload(
+        self, settings: CoordinatorSettings, changed: frozenset[str]
+    ) -> frozenset[str]:
+        """Takes over groups and their policies; returns those of `changed`."""
+        return await self._groups.reload(settings.groups, changed)
+
     def describe(self) -> list[str]:
         """The gRPC address and the groups."""
         return [f"grpc {self._grpc.bound}", *self._groups.drivers]

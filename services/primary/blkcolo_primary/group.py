@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -341,14 +342,30 @@ class ForwardGroup:
             await asyncio.wait([link])
 
     async def close(self, drain_timeout: float) -> None:
-        """Drains if that goes quickly, then ends everything."""
+        """Lets the secondary catch up within `drain_timeout` seconds; ends everything.
+
+        VM writes must have ended before.
+
+        Raises:
+            DeadlineMissed: it did not; everything is closed all the same.
+        """
+        outbox = self.core.outbox
         try:
-            await self.drain(drain_timeout)
+            with suppress(DeadlineMissed):  # what is left is said below
+                await self.drain(drain_timeout)
         finally:
             await self._end_link()
             await self._clearing.close()
             self.core.intent.abandon_clear()
             await self.vm_writes.close()
+        left = outbox.unapplied_covered_bytes if outbox is not None else 0
+        if left:
+            raise DeadlineMissed(
+                Reason.DEADLINE,
+                f"group {self.name}: {left} bytes that the VM wrote are not applied on"
+                " the secondary; the disk here has them, and they are sent when this"
+                " service starts again",
+            )
 
     # Checkpoints.
 
