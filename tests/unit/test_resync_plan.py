@@ -7,7 +7,8 @@ from itertools import product
 import pytest
 
 from blkcolo.errors import StaleGeneration
-from blkcolo.intent_log import Base, IntentLog
+from blkcolo.intent_file import Base
+from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Welcome
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from blkcolo.extents import Extent
-from blkcolo.intent_log import Base, IntentLog
+from blkcolo.intent_file import Base
+from blkcolo.intent_log import IntentLog
 from blkcolo.settled_regions import Copy
 from tests.memory_files import MemoryFolder
 

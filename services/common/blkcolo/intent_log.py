@@ -7,74 +7,33 @@ region pays for its bit once. A secondary that was failed over marks what its VM
 writes from then on, and what the failover undid. A primary that was demoted keeps its
 bits: they say where it ran ahead of the checkpoint.
 
-The file is a log (framing: `blkcolo.records`), rewritten as a whole when bits are
-cleared:
-
-    record kind | volume | a            | b           | payload
-    BASE        | 0      | committed    | region size | JSON: replica_id, sizes
-    BITMAP      | index  | 0            | 0           | roaring bitmap, portable form
-    MARK        | index  | first region | end region  | none
-    COPY, SETTLED: see `settled_regions`
-
-A file that is missing, damaged, or of other sizes says nothing: everything may differ.
-So does one whose BASE names no copy: it is there for what is settled, and a
-MARK in it unsettles.
+What is on disk is the business of `intent_file`.
 
 After DRBD's activity log and bitmap, QEMU's dirty bitmaps.
 """
 
 from __future__ import annotations
 
-import enum
-import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pyroaring import BitMap
 
-from blkcolo import records, settled_regions
 from blkcolo.errors import DataLoss
-from blkcolo.extents import BLOCK_SIZE, Extent
-from blkcolo.records import RecordLog
-from blkcolo.settled_regions import Copy, SettledRegions, runs
+from blkcolo.extents import Extent
+from blkcolo.intent_file import Base, IntentFile
+from blkcolo.regions import bytes_of, covering_blocks, extents_of
+from blkcolo.settled_regions import SettledRegions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from blkcolo.files import Folder
+    from blkcolo.settled_regions import Copy
 
-#: A region is at least this long, in bytes.
-SMALLEST_REGION = 64 << 10
-#: A volume has at most about this many regions where the size is chosen for it.
-_MOST_REGIONS = 1 << 20
 #: Of bits that any commit clears; epochs start at 0.
 BEFORE_ALL_EPOCHS = -1
 #: Epochs that may be uncommitted at once before their bits are joined.
 _MOST_EPOCHS = 16
-
-
-class IntentKind(enum.IntEnum):
-    """Record kinds of an intent log."""
-
-    BASE = 1
-    BITMAP = 2
-    MARK = 3
-    COPY = settled_regions.COPY
-    SETTLED = settled_regions.SETTLED
-
-
-class Base(NamedTuple):
-    """The copy, and the checkpoint in it, that the bits are relative to."""
-
-    replica_id: str
-    committed: int
-
-
-def region_size_for(largest_volume: int) -> int:
-    """The default size of a region, in bytes, by the size of the largest volume."""
-    size = SMALLEST_REGION
-    while largest_volume // size > _MOST_REGIONS:
-        size *= 2
-    return size
 
 
 class IntentLog:
@@ -95,8 +54,7 @@ class IntentLog:
         #: Why an existing log could not be used; None where there is no such log.
         self.damage: DataLoss | None = None
         self.region_size = region_size
-        self._folder = folder
-        self._name = f"{group}.intent"
+        self._file = IntentFile(folder, group, region_size)
         self.sizes = list(sizes)
         self._shift = region_size.bit_length() - 1
         self._marked = [BitMap() for _ in sizes]
@@ -106,53 +64,20 @@ class IntentLog:
         self.settled = SettledRegions(self.sizes, self._shift)
         self._unsynced = [BitMap() for _ in sizes]
         self._syncing = [BitMap() for _ in sizes]
-        self._log: RecordLog | None = None
-        self._understood = False
-        if self._name in folder.names():
+        if self._file.exists:
             self._load()
 
     def _load(self) -> None:
-        file = self._folder.open(self._name)
         try:
-            log = RecordLog(file, self._name)
-            for record in log.load():
-                self._take(log, record)
+            self.base = self._file.load(self.sizes, self._marked, self.settled)
         except DataLoss as error:
             self.damage = error
             self.forget()
-            file.close()
             return
-        if not self._understood:
-            self.base = None
-            self.settled.start_copy(None)
         if self.base is None and not self.settled:
-            file.close()
             self.forget()
             return
-        self._log = log
         self._touched[BEFORE_ALL_EPOCHS] = [bitmap.copy() for bitmap in self._marked]
-
-    def _take(self, log: RecordLog, record: records.Record) -> None:
-        match record.kind:
-            case IntentKind.BASE:
-                said = json.loads(log.payload(record))
-                same = said["sizes"] == self.sizes and record.b == self.region_size
-                self._understood = same
-                if same and said["replica_id"]:
-                    self.base = Base(said["replica_id"], record.a)
-            case IntentKind.BITMAP:
-                self._marked[record.volume] |= BitMap.deserialize(log.payload(record))
-            case IntentKind.MARK:
-                self._marked[record.volume].add_range(record.a, record.b)
-                settled = self.settled.regions[record.volume]
-                settled.remove_range(record.a, record.b)
-            case IntentKind.COPY:
-                replica_id = log.payload(record).decode()
-                self.settled.start_copy(Copy(replica_id, record.a))
-            case IntentKind.SETTLED:
-                self.settled.regions[record.volume].add_range(record.a, record.b)
-            case _:
-                self._understood = False  # of a newer version
 
     # What it says.
 
@@ -167,15 +92,9 @@ class IntentLog:
         if self.base is None:
             return None
         return sum(
-            self._length(bitmap, size)
+            bytes_of(bitmap, size, self._shift)
             for bitmap, size in zip(self._marked, self.sizes, strict=True)
         )
-
-    def _length(self, bitmap: BitMap, size: int) -> int:
-        """Bytes of the marked regions; the last one may be cut by the size."""
-        last = (size - 1) >> self._shift
-        cut = ((last + 1) << self._shift) - size if last in bitmap else 0
-        return (len(bitmap) << self._shift) - cut
 
     def dirty(self) -> list[list[Extent]]:
         """The marked extents of each volume, in order; all of it if not known."""
@@ -185,14 +104,9 @@ class IntentLog:
 
     def _all_extents(self, bitmaps: Sequence[BitMap]) -> list[list[Extent]]:
         return [
-            list(self._extents(bitmap, size))
+            list(extents_of(bitmap, size, self._shift))
             for bitmap, size in zip(bitmaps, self.sizes, strict=True)
         ]
-
-    def _extents(self, bitmap: BitMap, size: int) -> Iterator[Extent]:
-        for first, end in runs(bitmap):
-            start = first << self._shift
-            yield Extent(start, min(end << self._shift, size) - start)
 
     def grow(self, volume: int, size: int) -> None:
         """A volume is larger now; its tail is clean.
@@ -201,7 +115,7 @@ class IntentLog:
             OSError: the file could not be written: everything may differ.
         """
         self.sizes[volume] = size
-        if self._log is None:
+        if not self._file.is_open:
             return
         base, marked, copy = self.base, self._marked, self.settled.copy
         try:
@@ -236,9 +150,9 @@ class IntentLog:
             volume, first, end
         )
         covered = self.base is None or marked.contains_range(first, end)
-        if self._log is None or (covered and not unsettles):
+        if not self._file.is_open or (covered and not unsettles):
             return False
-        self._log.append(records.header(IntentKind.MARK, volume, first, end))
+        self._file.append_mark(volume, first, end)
         marked.add_range(first, end)
         self.settled.regions[volume].remove_range(first, end)
         self._unsynced[volume].add_range(first, end)
@@ -274,8 +188,7 @@ class IntentLog:
 
     def sync(self) -> None:
         """Makes the marks durable, on any thread; raises OSError."""
-        if self._log is not None:
-            self._log.sync()
+        self._file.sync()
 
     # What a resync has done.
 
@@ -292,8 +205,7 @@ class IntentLog:
         if self.settled.copy == copy:
             return
         self.settled.start_copy(copy)
-        if self._log is not None:
-            self._log.append(self.settled.copy_record())
+        self._file.append(self.settled.copy_record())
 
     def wanted(
         self, *, everything: bool, ahead: Sequence[Sequence[Extent]] = ()
@@ -322,28 +234,13 @@ class IntentLog:
         """
         content = self.settled.records_of_settling()
         try:
-            if self._log is None:
-                self._start_log()
-            if self._log is not None:
-                self._log.append(content)
+            if not self._file.is_open:
+                self._file.start(self.sizes, self.settled)
+            self._file.append(content)
         except OSError:
             self.settled.abandon()
             raise
         self.settled.finish()
-
-    def _start_log(self) -> None:
-        """A file that says nothing of what is dirty, to hold what is settled."""
-        file = self._folder.open(self._name)
-        file.truncate(0)
-        log = RecordLog(file, self._name)
-        log.append(self._base_record(Base("", 0)) + self.settled.copy_record())
-        self._log = log
-
-    def _base_record(self, base: Base) -> bytes:
-        said = json.dumps({"replica_id": base.replica_id, "sizes": self.sizes})
-        return _record(
-            IntentKind.BASE, 0, base.committed, self.region_size, said.encode()
-        )
 
     # After each commit.
 
@@ -410,23 +307,11 @@ class IntentLog:
             OSError: the disk refused; what the log said before holds.
         """
         self._keep = None
-        marked = [self._regions(each) for each in blocks]
+        marked = [covering_blocks(each, self._shift) for each in blocks]
         self._rewrite(base, marked, None, durable=durable)
         self._marked, self.base = marked, base
         self._touched = {BEFORE_ALL_EPOCHS: [bitmap.copy() for bitmap in marked]}
         self._unsynced = [BitMap() for _ in self.sizes]
-
-    def _regions(self, blocks: BitMap) -> BitMap:
-        """The regions that have at least one of these blocks of 4 KiB."""
-        shift = self._shift - (BLOCK_SIZE.bit_length() - 1)
-        regions = BitMap()
-        last = blocks.max() if blocks else -1
-        block = blocks.min() if blocks else 0
-        while block <= last:
-            regions.add(block >> shift)
-            following = ((block >> shift) + 1) << shift
-            block = blocks.next_set_bit(following) if following <= last else following
-        return regions
 
     def _rewrite(
         self,
@@ -437,45 +322,20 @@ class IntentLog:
         durable: bool = True,
     ) -> None:
         """Replaces the file; nothing is settled in the new one."""
-        content = self._base_record(base)
-        for volume, bitmap in enumerate(marked):
-            if bitmap:
-                content += _record(IntentKind.BITMAP, volume, 0, 0, bitmap.serialize())
-        spare = self._folder.open(f"{self._name}.new")
-        log = RecordLog(spare, self._name)
-        try:
-            spare.truncate(0)
-            log.append(content)
-            if durable:
-                log.sync()
-            self._folder.rename(f"{self._name}.new", self._name)
-        except OSError:
-            log.close()
-            raise
-        if self._log is not None:
-            self._log.close()
-        self._log = log
+        self._file.replace(base, self.sizes, marked, durable=durable)
         self.settled.start_copy(copy)
         if copy is not None:
-            log.append(self.settled.copy_record())
+            self._file.append(self.settled.copy_record())
 
     def forget(self) -> None:
         """Says nothing any more: everything may differ."""
         self._keep = None
-        if self._log is not None:
-            self._log.close()
-        self._folder.remove(self._name)
-        self.base, self._log = None, None
+        self._file.remove()
+        self.base = None
         self._marked = [BitMap() for _ in self.sizes]
         self.settled.start_copy(None)
         self._touched = {}
 
     def close(self) -> None:
         """Closes the file and keeps it."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-
-
-def _record(kind: IntentKind, volume: int, a: int, b: int, payload: bytes) -> bytes:
-    return records.header(kind, volume, a, b, payload) + payload
+        self._file.close()

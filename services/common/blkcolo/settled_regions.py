@@ -5,7 +5,7 @@ again. A later write unsettles it. So an interrupted resync, of a first copy as 
 goes on where it was. What is settled stays dirty: it is equal, and still ahead of the
 last checkpoint.
 
-They live in the intent log (`intent_log`), among whose records their own stand:
+They live in the intent log's file (`intent_file`), among whose records their own stand:
 
     record kind | volume | a            | b           | payload
     COPY        | 0      | incarnation  | 0           | replica_id
@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyroaring import BitMap
 
 from blkcolo import records
+from blkcolo.regions import runs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from blkcolo.extents import Extent
 
@@ -111,16 +112,3 @@ class SettledRegions:
         for settled, more in zip(self.regions, self._settling or (), strict=False):
             settled.update(more)
         self._settling = None
-
-
-def runs(bitmap: BitMap) -> Iterator[tuple[int, int]]:
-    """The runs [first, end) of a bitmap's regions."""
-    first = end = -1
-    for region in bitmap:
-        if region != end:
-            if end > first:
-                yield first, end
-            first = region
-        end = region + 1
-    if end > first:
-        yield first, end

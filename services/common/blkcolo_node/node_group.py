@@ -11,9 +11,10 @@ from uuid import uuid4
 import structlog
 
 from blkcolo.errors import BlkcoloError, DataLoss, StaleGeneration
-from blkcolo.intent_log import IntentLog, region_size_for
+from blkcolo.intent_log import IntentLog
 from blkcolo.leaps import check_leap
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
+from blkcolo.regions import region_size_for
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
 from blkcolo.volume_growth import VolumeGrowth, load_sizes

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
-from blkcolo.intent_log import BEFORE_ALL_EPOCHS, Base, IntentLog
+from blkcolo.intent_file import Base
+from blkcolo.intent_log import BEFORE_ALL_EPOCHS, IntentLog
 from blkcolo.leaps import check_leap
 from blkcolo.settled_regions import Copy
 from blkcolo.stream import RecordKind

@@ -36,7 +36,7 @@ import enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from blkcolo.intent_log import Base
+    from blkcolo.intent_file import Base
     from blkcolo.stream import Welcome
 
 

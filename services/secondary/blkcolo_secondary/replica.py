@@ -20,7 +20,8 @@ from blkcolo.errors import (
     from_os_error,
     translated,
 )
-from blkcolo.intent_log import BEFORE_ALL_EPOCHS, Base
+from blkcolo.intent_file import Base
+from blkcolo.intent_log import BEFORE_ALL_EPOCHS
 from blkcolo.leaps import check_leap
 from blkcolo.stream import Ack, Hello, Mismatch, Welcome
 from blkcolo_secondary import flush
