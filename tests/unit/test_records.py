@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from blkcolo import records
 from blkcolo.errors import DataLoss
+from blkcolo.records import RecordLog
 from tests.memory_files import MemoryFile
 
 payloads = st.lists(st.binary(max_size=60), min_size=1, max_size=6)
@@ -128,3 +130,22 @@ def test_log_whose_sync_failed_takes_nothing_more() -> None:
     for again in (log.sync, lambda: log.add(1, 1, 0)):
         with pytest.raises(OSError, match="undo-7 takes nothing more"):
             again()
+
+
+def test_what_was_appended_before_stays_readable_where_a_repair_failed() -> None:
+    """A failed append leaves what is before it as it was; no sync has failed."""
+    for host in (False, True):
+        file = MemoryFile()
+        log = RecordLog(file, "log", host=host)
+        log.add(1, 2, 3, b"before")
+        end = log.end
+        file.fail_writes = OSError(errno.ENOSPC, "full")
+        with (
+            patch.object(file, "truncate", side_effect=OSError(errno.EIO, "dying")),
+            pytest.raises(OSError, match="full"),
+        ):
+            log.add(1, 2, 3, b"torn")
+        file.fail_writes = None
+        with pytest.raises(OSError, match="takes nothing more"):
+            log.add(1, 2, 3, b"after")
+        assert log.lost_from == end

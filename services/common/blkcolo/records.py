@@ -114,6 +114,8 @@ class RecordLog:
         self._synced = 0
         self._led = 0
         self._broken: OSError | None = None
+        #: The byte from which on the file may not hold what was appended.
+        self.lost_from: int | None = None
 
     def load(self, progress: Progress | None = None) -> Iterator[Record]:
         """Yields the records, and cuts a tail that never counted.
@@ -222,11 +224,6 @@ class RecordLog:
         if data[: len(_WATERMARK_START)] == _WATERMARK_START:
             self._led = _HEAD.unpack_from(data)[4]
 
-    @property
-    def lost_from(self) -> int | None:
-        """The byte from which on the file may not hold what was appended."""
-        return None if self._broken is None else self._synced
-
     def _check(self) -> None:
         if self._broken is not None:
             number = self._broken.errno or errno.EIO
@@ -238,7 +235,11 @@ class RecordLog:
         try:
             self._file.truncate(self.end)
         except OSError as error:
-            self._broken = error
+            self._failed(error, self.end)
+
+    def _failed(self, error: OSError, lost_from: int) -> None:
+        known = lost_from if self.lost_from is None else self.lost_from
+        self._broken, self.lost_from = error, min(known, lost_from)
 
     def add(self, kind: int, a: int, b: int, payload: bytes = b"") -> None:
         """Appends one record; raises OSError, and then nothing was added."""
@@ -251,7 +252,7 @@ class RecordLog:
         try:
             self._file.sync()
         except OSError as error:
-            self._broken = error
+            self._failed(error, self._synced)
             raise
         if self._host:
             self._synced = max(self._synced, end)
