@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from blkcolo.v1 import types_pb2
 from tests.nbd_client import NbdClient
-from tests.stack import NAMES, Stack, running, wait_until
+from tests.stack import NAMES, PROTECTED, Stack, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def on_terminal(*arguments: str, coordinator: str, until: str) -> str:
         os.kill(pid, signal.SIGINT)
         os.close(terminal)
         os.waitpid(pid, 0)
-    return output.decode()
+    return output.decode(errors="replace")  # may end within a character
 
 
 def test_status_is_plain_in_a_pipe_coloured_on_a_terminal_and_json_on_request(
@@ -101,7 +101,29 @@ def test_watch_in_a_pipe_ends_quietly_on_interrupt(stack: Stack) -> None:
         text=True,
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("vm1 state=protected epoch=")
+    assert process.stdout.readline().startswith("vm1 state=protected ")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_watch_waits_for_a_coordinator_that_restarts(stack: Stack) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "blkcolo_cli", "status", "--watch", "--json"],
+        env={**os.environ, "BLKCOLO_COORDINATOR": stack.address("coordinator")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["spec"]["name"] == "vm1"
+    stack.kill("coordinator")
+    assert process.stderr.readline().endswith("does not answer; waiting for it\n")
+    stack.start("coordinator")
+    stack.wait_state(PROTECTED)
+    while json.loads(process.stdout.readline())["state"] != "GROUP_STATE_PROTECTED":
+        pass
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,6 +16,7 @@ from rich.console import Group as Stack
 from rich.live import Live
 from rich.table import Table
 
+from blkcolo.errors import DeadlineMissed, Unavailable
 from blkcolo.grpc_client import call
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import types_pb2
@@ -23,6 +25,8 @@ from blkcolo_cli.coordinator_client import ASK_SECONDS, MOVE_SECONDS, Coordinato
 from blkcolo_cli.where import DEFAULT, Where
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from google.protobuf.message import Message
 
 EXIT_NOT_PROTECTED = 4
@@ -31,18 +35,20 @@ Name = Annotated[str | None, Parameter(help="The group; may be left out if singl
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 
+def _plain(message: Message) -> object:
+    return MessageToDict(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+
+
 def print_json(message: Message | list[pb.Group]) -> None:
     """Prints a message as JSON, its default values included."""
-
-    def plain(one: Message) -> object:
-        return MessageToDict(
-            one,
-            preserving_proto_field_name=True,
-            always_print_fields_with_no_presence=True,
-        )
-
     content = (
-        [plain(one) for one in message] if isinstance(message, list) else plain(message)
+        [_plain(one) for one in message]
+        if isinstance(message, list)
+        else _plain(message)
     )
     print(json.dumps(content, indent=2))  # noqa: T201 - the command's output
 
@@ -57,7 +63,7 @@ def status(
     """Show whether groups are protected, and why not. Exit code 4 if one is not."""
     if watch:
         with suppress(KeyboardInterrupt):
-            run(coordinator, lambda service: show_live(service, group))
+            run(coordinator, lambda service: show_live(service, group, as_json=json))
         return 0
     found = run(coordinator, lambda service: _ask(service, group))
     if json:
@@ -79,22 +85,59 @@ async def _ask(service: Coordinator, group: str | None) -> list[pb.Group]:
     return [answer.group]
 
 
-async def show_live(service: Coordinator, group: str | None) -> None:
-    """Shows groups until cancelled: in place on a terminal, else a line a change."""
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        last: list[str] = []
-        while True:
-            lines = [render.line(each) for each in await _ask(service, group)]
-            if lines != last:
-                console.print("\n".join(lines), markup=False)
-            last = lines
-            await asyncio.sleep(1.0)
-    with Live(console=console, refresh_per_second=4) as live:
-        while True:
+async def _looks(
+    service: Coordinator, group: str | None, interval: float
+) -> AsyncIterator[list[pb.Group] | None]:
+    """What each look finds; None while the coordinator does not answer any more.
+
+    Raises:
+        BlkcoloError: the first look was not answered, or a later one was refused.
+    """
+    yield await _ask(service, group)
+    while True:
+        await asyncio.sleep(interval)
+        try:
             found = await _ask(service, group)
-            live.update(Stack(*(render.panel(each) for each in found)))
-            await asyncio.sleep(0.5)
+        except (Unavailable, DeadlineMissed):
+            yield None
+        else:
+            yield found
+
+
+async def show_live(
+    service: Coordinator, group: str | None, *, as_json: bool = False
+) -> None:
+    """Shows groups until cancelled: in place on a terminal, else a line a change.
+
+    A coordinator that is gone is waited for.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    gone = f"{service.peer} does not answer; waiting for it"
+    if as_json or not console.is_terminal:
+        await _print_changes(_looks(service, group, 1.0), gone, as_json=as_json)
+        return
+    with Live(console=console, refresh_per_second=4) as live:
+        async for found in _looks(service, group, 0.5):
+            panels = [render.panel(each) for each in found or []]
+            live.update(Stack(*panels) if found is not None else gone)
+
+
+async def _print_changes(
+    looks: AsyncIterator[list[pb.Group] | None], gone: str, *, as_json: bool
+) -> None:
+    last: list[str] | None = []
+    async for found in looks:
+        if found is None:
+            if last is not None:
+                print(gone, file=sys.stderr, flush=True)  # noqa: T201 - for people
+            last = None
+            continue
+        lines = [
+            json.dumps(_plain(each)) if as_json else render.line(each) for each in found
+        ]
+        if lines != last:
+            print("\n".join(lines), flush=True)  # noqa: T201 - the command's output
+        last = lines
 
 
 def groups(*, json: AsJson = False, coordinator: Where = DEFAULT) -> None:
