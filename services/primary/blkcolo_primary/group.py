@@ -25,7 +25,7 @@ from blkcolo.errors import (
 from blkcolo.histograms import LatencyHistogram
 from blkcolo.stream import Hello
 from blkcolo.wakeup import Wakeup
-from blkcolo_primary.forward_state import ForwardState
+from blkcolo_primary.forward_state import STREAMING, ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.intent_clearing import IntentClearing
 from blkcolo_primary.link import Link
@@ -128,6 +128,8 @@ class ForwardGroup:
         self._dialer.check(address)
         self.core.start(generation)
         await self._end_link()
+        if self.core.state is not ForwardState.CONNECTING or self._link is not None:
+            raise self._ended_meanwhile()
         hello = Hello(
             self.name,
             generation,
@@ -155,9 +157,15 @@ class ForwardGroup:
                     f"group {self.name}: {address} did not answer within"
                     f" {timeout:g} s; look at it and at the network",
                 )
-        refused = self.core.state in (ForwardState.LOST, ForwardState.FENCED)
-        if refused and self.core.failure is not None:
-            raise self.core.failure
+        if self.core.state not in STREAMING:
+            raise self.core.failure or self._ended_meanwhile()
+
+    def _ended_meanwhile(self) -> Refused:
+        return Refused(
+            Reason.NOT_REPLICATING,
+            f"group {self.name} is {self.core.state.name}: its start was"
+            " ended meanwhile by another call; ask again if it is still wanted",
+        )
 
     async def _run(self, link: Link) -> None:
         """Runs one stream to its end, and tells the core why it ended."""
@@ -317,11 +325,14 @@ class ForwardGroup:
         """
         if nothing_after_epoch is not None:
             self._check_held_since(nothing_after_epoch)
-        self.core.fence(generation)
-        self.vm_writes.hold(0.0)
-        await self._end_link()
-        self.vm_writes.refuse_all(errno.EPERM)
-        self.changed.fire()
+        try:
+            self.core.fence(generation)
+        finally:  # one that could not be stored holds in this process
+            if self.core.state is ForwardState.FENCED:
+                self.vm_writes.hold(0.0)
+                await self._end_link()
+                self.vm_writes.refuse_all(errno.EPERM)
+                self.changed.fire()
         _log.warning("fenced", group=self.name, generation=generation)
 
     def _check_held_since(self, epoch: int) -> None:

@@ -1,0 +1,81 @@
+"""The primary's group where calls meet, or its own disk refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from unittest.mock import patch
+
+import pytest
+
+from blkcolo.addresses import Address
+from blkcolo.errors import Exhausted, Refused
+from blkcolo.grpc_client import Dialer
+from blkcolo.intent_log import IntentLog
+from blkcolo.stream import VolumeId, Welcome
+from blkcolo.volume_growth import VolumeGrowth
+from blkcolo_primary.forward_state import ForwardState
+from blkcolo_primary.group import ForwardGroup
+from blkcolo_primary.settings import ForwardSettings
+from tests.memory_files import MemoryFile, MemoryFolder
+
+SIZE = 8192
+NOWHERE = Address.parse("127.0.0.1:1")
+
+
+def new_group(folder: MemoryFolder) -> ForwardGroup:
+    volumes, disks = [VolumeId("disk0", "uuid0", SIZE)], [MemoryFile(SIZE)]
+    return ForwardGroup(
+        "vm",
+        ForwardSettings(ack_policy="received"),
+        volumes,
+        disks,
+        folder,
+        IntentLog(folder, "vm", [SIZE], 4096),
+        VolumeGrowth(folder, "vm", volumes, disks),
+        Dialer(),
+    )
+
+
+def test_fence_that_is_not_stored_fails_what_waits_all_the_same() -> None:
+    async def scenario() -> None:
+        folder = MemoryFolder()
+        group = new_group(folder)
+        group.core.start(1)
+        group.core.welcome(Welcome(1, None, 0, "copy", 0))
+        reply = group.vm_writes.write(0, 0, memoryview(bytes(4096)), fua=False)
+        assert reply is not None
+        full = OSError(errno.ENOSPC, "full")
+        with (
+            patch.object(folder, "rename", side_effect=full),
+            pytest.raises(Exhausted),
+        ):
+            await group.fence(2)
+        assert group.core.state is ForwardState.FENCED
+        with pytest.raises(OSError, match="not permitted"):
+            await asyncio.wait_for(reply, 5)
+        await group.close(0.0)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_start_that_is_overtaken_does_not_answer_success(stop: bool) -> None:
+    """By a fence or a stop, while the link of before is being ended."""
+
+    async def scenario() -> None:
+        group = new_group(MemoryFolder())
+        group._link = asyncio.create_task(asyncio.sleep(60))
+        start = asyncio.create_task(group.start_replication(1, NOWHERE, 5.0))
+        await asyncio.sleep(0)  # it waits for the link
+        assert group.core.state is ForwardState.CONNECTING
+        if stop:
+            await group.stop_replication(2, drain=False, timeout=5.0)
+        else:
+            await group.fence(2)
+        with pytest.raises(Refused, match="ended meanwhile"):
+            await start
+        assert group._link is None
+        await group.close(0.0)
+
+    asyncio.run(scenario())
