@@ -72,6 +72,13 @@ class Address:
         except ValueError:
             return False
 
+    @property
+    def from_here(self) -> Address:
+        """Where this machine reaches what listens here."""
+        if not self.is_any:
+            return self
+        return Address("::1" if ":" in self.host else "127.0.0.1", self.port)
+
     def nbd_uri(self, export: str, *, tls: bool = False) -> str:
         """The NBD URI of an export (NBD uri.md)."""
         scheme = "nbds" if tls else "nbd"

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from blkcolo.addresses import Address
 from blkcolo.errors import Reason, Unavailable
 from blkcolo.grpc_client import Dialer, call
 from blkcolo.security.certificate_files import CertificateFiles
 from blkcolo.settings import load
 
 if TYPE_CHECKING:
+    from blkcolo.addresses import Address
     from blkcolo_coordinator.settings import CoordinatorSettings
     from blkcolo_node.settings import PrimarySettings, SecondarySettings
 
 _ASK_SECONDS = 3.0
-_ANY_HOST = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask instead
 
 
 def health(
@@ -34,9 +33,8 @@ def health(
     """
     settings = _settings(service, config)
     files = CertificateFiles(settings.tls) if settings.tls is not None else None
-    listen = settings.grpc.listen
-    address = Address(_ANY_HOST.get(listen.host, listen.host), listen.port, listen.path)
-    asyncio.run(_check(Dialer(files, insecure=settings.insecure), address))
+    dialer = Dialer(files, insecure=settings.insecure)
+    asyncio.run(_check(dialer, settings.grpc.listen.from_here))
 
 
 def _settings(

@@ -1,0 +1,1 @@
+"""`blkcolo dump`: everything that helps to understand a fault, and no secret."""
