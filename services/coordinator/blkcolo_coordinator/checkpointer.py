@@ -76,8 +76,8 @@ class Checkpointer:
         self._group.log.debug("checkpoint", epoch=epoch, trigger=trigger)
         await self._steps.take_checkpoint(run)
         if run.outcome is Outcome.COMMITTED:
-            self._committed(run, trigger)
             calls.answer(run)
+            self._committed(run, trigger)
             return run
         failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
         self._group.metrics.checkpoint_failed(self._group.name, failure.reason)
@@ -86,22 +86,28 @@ class Checkpointer:
         return run
 
     def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
+        """Takes a commit in, and stores it.
+
+        Raises:
+            BlkcoloError: the store refused; the checkpoint exists all the same.
+        """
         group = self._group
-        self.last_run, group.failure = run, None
+        self.last_run = run
         self._headway.committed()
         self._last_at = time.monotonic()
-        group.update(
-            durable=group.record.state is not GroupState.PROTECTED,
-            committed=run.epoch,
-            committed_at=time.time(),
-            trigger_name=str(trigger),
-            state=group.after(Event.COMMITTED),
-        )
         group.metrics.committed(group.name, run, trigger)
         if run.error is not None:
             group.log.warning(
                 "primary missed a commit", epoch=run.epoch, error=str(run.error)
             )
+        group.update(
+            durable=False,
+            committed=run.epoch,
+            committed_at=time.time(),
+            trigger_name=str(trigger),
+            state=group.after(Event.COMMITTED),
+        )
+        group.failure = None
 
     def lost(self, error: BlkcoloError) -> None:
         """The group is not protected; nobody's checkpoint comes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,8 +67,16 @@ class DrivenGroup:
     # The record.
 
     def update(self, *, durable: bool, **changes: object) -> None:
-        """Stores the record, then takes it over."""
+        """Stores the record, then takes it over.
+
+        What need not be durable is true at once, whatever the store says of it.
+
+        Raises:
+            BlkcoloError: the store refused.
+        """
         record = replace(self.record, **changes)  # type: ignore[arg-type] # by name
+        if not durable:
+            self.record = record
         self._store.save(record, durable=durable)
         self.record = record
 
@@ -146,5 +155,8 @@ class DrivenGroup:
                     generation=self.record.generation,
                 )
                 self.metrics.error(self.name, error.reason)
-            self.advance(Event.LOST)
+            # Where the store is what failed, it holds in memory alone; a successor
+            # asks both sides before it says anything.
+            with contextlib.suppress(BlkcoloError):
+                self.advance(Event.LOST)
         self.failure = error
