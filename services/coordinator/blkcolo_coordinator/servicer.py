@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MAX_WATCHERS = 64
 _WATCH_SECONDS = 1.0
+_LONGEST_WATCH_SECONDS = 3600
 #: What a Checkpoint without a deadline gets, in seconds.
 _DEFAULT_DEADLINE = 30.0
 
@@ -153,6 +155,12 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> AsyncIterator[pb.WatchGroupsResponse]:
         """Reports all groups at an interval; its bound is what a watcher costs."""
+        if not 0 <= request.interval_seconds <= _LONGEST_WATCH_SECONDS:
+            raise Invalid(
+                Reason.INVALID,
+                f"interval_seconds {request.interval_seconds} must be 0 (the default)"
+                f" to {_LONGEST_WATCH_SECONDS}",
+            )
         if self._watchers >= _MAX_WATCHERS:
             raise Exhausted(
                 Reason.INVALID, f"{_MAX_WATCHERS} watchers are here; end one first"
@@ -161,7 +169,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
         try:
             while True:
                 yield pb.WatchGroupsResponse(groups=self._reports())
-                await asyncio.sleep(max(request.interval_seconds, 0) or _WATCH_SECONDS)
+                await asyncio.sleep(request.interval_seconds or _WATCH_SECONDS)
                 await self._groups.changed.wait(_WATCH_SECONDS)
         finally:
             self._watchers -= 1
@@ -211,7 +219,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
             spec.name,
             _address("spec.primary_address", spec.primary_address),
             _address("spec.secondary_address", spec.secondary_address),
-            _policy(spec.policy) if spec.HasField("policy") else Policy(),
+            policy_from(spec.policy) if spec.HasField("policy") else Policy(),
         )
         return pb.CreateGroupResponse(group=report(self._groups.create(record)))
 
@@ -224,7 +232,7 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
         driver = self._groups.find(request.group)
         if not request.HasField("policy"):
             raise Invalid(Reason.INVALID, "policy is missing; give all of its fields")
-        await driver.set_policy(_policy(request.policy))
+        await driver.set_policy(policy_from(request.policy))
         return pb.UpdateGroupResponse(group=report(driver))
 
     async def DeleteGroup(
@@ -244,15 +252,17 @@ def _address(field: str, text: str) -> str:
         raise Invalid(Reason.INVALID, f"{field}: {error}") from error
 
 
-def _policy(message: pb.CheckpointPolicy) -> Policy:
+def policy_from(message: pb.CheckpointPolicy) -> Policy:
+    """Decodes a policy; raises Invalid."""
     low, high = message.min_interval_seconds, message.max_interval_seconds
     target = message.rpo_target_seconds
-    if target < 0:
+    if not 0 <= target < math.inf:
         raise Invalid(
             Reason.INVALID,
             f"policy: rpo_target_seconds {target} must be at least 0 (0: none)",
         )
-    if low < 0 or high < 0 or 0 < high < low:
+    in_range = 0 <= low < math.inf and 0 <= high < math.inf
+    if not in_range or 0 < high < low:
         raise Invalid(
             Reason.INVALID,
             f"policy: min_interval_seconds {low} and max_interval_seconds {high} must"

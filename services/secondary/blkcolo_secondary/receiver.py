@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from blkcolo.stream import Barrier, VolumeId
 
 _KINDS = frozenset(RecordKind)
+_NO_RECORDS = "it has no records"
 _BAD_VOLUME = "a record names a volume that the hello did not"
 _BAD_KIND = "a record is neither data nor zero nor trim"
 _BAD_COLUMNS = "the columns differ in length"
@@ -117,9 +118,11 @@ class Receiver:
         columns = (batch.volumes, batch.offsets, batch.lengths, batch.checksums)
         if any(len(column) != len(batch.kinds) for column in columns):
             raise self._malformed(_BAD_COLUMNS)
+        if not batch.kinds:
+            raise self._malformed(_NO_RECORDS)
         if not _KINDS.issuperset(batch.kinds):
             raise self._malformed(_BAD_KIND)
-        if batch.volumes and max(batch.volumes) >= len(self._volumes):
+        if max(batch.volumes) >= len(self._volumes):
             raise self._malformed(_BAD_VOLUME)
 
     def _malformed(self, what: str) -> Invalid:
