@@ -104,6 +104,11 @@ class Pair(Stack):
         self.failover(force=True)
         self.wait_flushed()
 
+    def bring_back_the_old_primary(self) -> None:
+        self.start("primary")
+        fenced = types_pb2.FORWARD_STATE_FENCED
+        wait_until(lambda: self.group().primary.state == fenced, "it is fenced")
+
     def assert_equal_images(self) -> None:
         for number in range(len(self.sizes)):
             ours = self.image("primary", number).read_bytes()
@@ -131,11 +136,7 @@ def test_survivor_of_a_failover_is_protected_by_the_old_primary_and_goes_home(
         # One connection, through the promotion.
         vm.write(10 * MIB + 100, b"kept" * 64)
         vm.write(50 * MIB, b"kept" * 1024)
-        pair.start("primary")
-        wait_until(
-            lambda: pair.group().primary.state == types_pb2.FORWARD_STATE_FENCED,
-            "the old primary is fenced",
-        )
+        pair.bring_back_the_old_primary()
         with (
             NbdClient(pair.nbd["primary"], "disk0") as stale,
             pytest.raises(NbdReplyError),
@@ -268,7 +269,7 @@ def test_reprotect_goes_on_after_the_death_of(pair: Pair, victim: str) -> None:
         pair.checkpoint()
         vm.write(MIB, b"d" * MIB)
     pair.kill_and_fail_over()
-    pair.start("primary")
+    pair.bring_back_the_old_primary()
     with NbdClient(pair.nbd["secondary"], "disk0") as vm:
         vm.write(2 * MIB, b"e" * MIB)
     request = coordinator_pb2.ReprotectRequest(
@@ -354,6 +355,36 @@ def test_lost_database_of_the_coordinator_is_made_good_by_both_sides(
     pair.wait_state(PROTECTED)
     assert pair.group().reversed
     assert pair.group().generation >= generation
+
+
+def test_everything_holds_with_durability_host(tmp_path: Path) -> None:
+    both = 'durability = "host"\n'
+    pair = Pair(
+        tmp_path,
+        sizes=(4 * MIB, 3 * MIB + 512),
+        primary_options=both + 'as_secondary.durability = "host"\n',
+        secondary_options=both + 'as_primary.durability = "host"\n',
+    )
+    with started(pair):
+        with NbdClient(pair.nbd["primary"], "disk0") as vm:
+            vm.write(0, b"c" * 4096)
+            pair.checkpoint()
+            vm.write(MIB, b"d" * 4096)
+        pair.kill_and_fail_over()
+        with NbdClient(pair.nbd["secondary"], "disk1") as vm:
+            vm.write(2 * MIB, b"e" * 70000)
+            pair.bring_back_the_old_primary()
+            pair.reprotect(coordinator_pb2.SIDE_PRIMARY)
+            vm.write(0, b"f" * 4096)
+            pair.wait_state(PROTECTED)
+            assert pair.forward("secondary").resync_plan == types_pb2.RESYNC_PLAN_UNION
+        pair.failback()
+        pair.wait_state(PROTECTED)
+        pair.checkpoint()
+        pair.assert_equal_images()
+        with NbdClient(pair.nbd["primary"], "disk1") as vm:
+            assert vm.read(0, 4096) == b"f" * 4096
+            assert vm.read(2 * MIB, 70000) == b"e" * 70000
 
 
 def add_group(stack: Stack, name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from blkcolo.errors import StaleGeneration
 from blkcolo.intent_file import Base
 from blkcolo.intent_log import IntentLog
-from blkcolo.stream import Welcome
+from blkcolo.stream import Ahead, Welcome
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.resync_plan import ResyncPlan, plan
@@ -47,6 +47,18 @@ def test_every_pair_in_one_generation_has_its_plan(log: str, copy: str) -> None:
     base, marked = LOGS[log]
     welcome = Welcome(GENERATION, COPIES[copy], 7, "copy")
     expected = EXPECTED.get((log, copy), FULL)
+    assert plan(GENERATION, base, welcome, marked=marked) is expected
+
+
+@pytest.mark.parametrize("log", LOGS)
+@pytest.mark.parametrize("ahead_of", ["copy", "other", "third"])
+def test_old_primary_without_a_checkpoint_is_compared_in_the_union_of_one_copy(
+    log: str, ahead_of: str
+) -> None:
+    base, marked = LOGS[log]
+    welcome = Welcome(GENERATION, None, 7, "new", ahead=Ahead(ahead_of, ((),)))
+    same = base is not None and base.replica_id == ahead_of
+    expected = ResyncPlan.UNION if same else FULL
     assert plan(GENERATION, base, welcome, marked=marked) is expected
 
 

@@ -18,9 +18,7 @@ from blkcolo.errors import (
     StaleGeneration,
     Unavailable,
     from_os_error,
-    translated,
 )
-from blkcolo.intent_file import Base
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS
 from blkcolo.leaps import check_leap
 from blkcolo.stream import Ack, Hello, Mismatch, Welcome
@@ -41,6 +39,7 @@ from blkcolo_secondary.stop_plan import (
     plan_stop,
     stopped_already,
 )
+from blkcolo_secondary.survivor import check_demotion, keep_contents, track_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -430,7 +429,7 @@ class Replica:
         discarded = durable.discarded
         plan = plan_stop(self.group, self.state, mode, kept, epoch, discarded=discarded)
         if failover and plan.base is not None:
-            self._track_from(plan.base)
+            track_from(self.intent, self.journal, self.buffer, plan.base)
         if self.state is ReplicaState.STOPPED or (failover and plan.base != self.shown):
             # An overlay that was given up above that checkpoint must not count again.
             self._sweep()
@@ -451,18 +450,6 @@ class Replica:
         elif failover and plan.base is not None:
             self.buffer.lead_to(plan.base)
             self.buffer.direct = False
-
-    def _track_from(self, base: int) -> None:
-        """From here on the intent log says where this disk leaves C(base).
-
-        What the failover undoes is marked at once: the old primary wrote it.
-        """
-        copy = Base(self.journal.state.replica_id, base)
-        blocks = self.buffer.blocks_above(base)
-        try:
-            self.intent.start(copy, blocks, durable=self.options.host_durable)
-        except OSError as error:
-            raise from_os_error(error, "starting the intent log") from error
 
     def intend(self, volume: int, offset: int, length: int) -> bool:
         """The VM is about to write; True if a new mark stands for it.
@@ -495,25 +482,8 @@ class Replica:
             self.journal.update(generation=generation, epoch=newest)
             return
         state = advance(self.group, self.state, Event.DEMOTE)
-        if self.committed is not None and not self.tracks:
-            raise Refused(
-                Reason.WRONG_STATE,
-                f"group {self.group} holds checkpoint {self.committed}: a demotion"
-                " would give it up; only a side that served the VM is demoted",
-            )
-        with translated("removing dropped undo layers", "", 0):
-            self.buffer.save_all()
-        self.journal.update(
-            generation=generation,
-            phase=Phase.ACTIVE,
-            epoch=newest,
-            has_base=False,
-            base=None,
-            history=(),
-            replica_id="",
-            is_replica=True,
-            discarded=True,
-        )
+        check_demotion(self.group, self.committed, failed_over=self.tracks)
+        keep_contents(self.journal, self.buffer, generation, newest)
         self.state, self.failure = state, None
 
     @property
