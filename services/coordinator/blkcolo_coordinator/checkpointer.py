@@ -10,7 +10,7 @@ from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Refused
 from blkcolo_coordinator import policy
 from blkcolo_coordinator.checkpoint_calls import CheckpointCalls
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
-from blkcolo_coordinator.group_state import Event, GroupState
+from blkcolo_coordinator.group_state import Event
 from blkcolo_coordinator.policy import Observation
 
 if TYPE_CHECKING:
