@@ -41,5 +41,7 @@ def test_batch_without_records_is_refused() -> None:
 def test_policy_with_a_number_that_is_none_is_refused(
     field: str, number: float
 ) -> None:
+    policy = pb.CheckpointPolicy()
+    setattr(policy, field, number)
     with pytest.raises(Invalid, match=field):
-        policy_from(pb.CheckpointPolicy(**{field: number}))
+        policy_from(policy)
