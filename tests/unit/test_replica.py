@@ -52,3 +52,15 @@ def test_epoch_that_cannot_come_is_refused() -> None:
         with pytest.raises(Refused) as refusal:
             replica.prepared(1, 1, barrier_seq)
         assert refusal.value.reason is Reason.EPOCH_GAP
+
+
+def test_what_a_stream_prepared_is_not_committed_behind_a_demotion() -> None:
+    replica = receiving()
+    deliver(replica, 3, Barrier(0, 0, 0))
+    stream = replica.stream
+    assert stream is not None
+    replica.stream_ended(stream)
+    replica.demote(2, 0)
+    with pytest.raises(Refused) as refusal:
+        replica.do_checkpoint(0, 2, 0.0)
+    assert refusal.value.reason is Reason.NOT_PREPARED

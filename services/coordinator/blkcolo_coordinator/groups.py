@@ -159,7 +159,7 @@ class Groups:
             )
         del self.drivers[name]
         await driver.close()
-        if self._store is not None:
+        if self._store is not None and name not in self.drivers:  # created again
             self._store.delete(name)
         self.changed.fire()
 

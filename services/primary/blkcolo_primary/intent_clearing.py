@@ -46,15 +46,18 @@ class IntentClearing:
             self._task = asyncio.create_task(
                 self._clear_durably(), name=f"clear {core.group}"
             )
-        else:
-            self._finish()
+            return
+        try:
+            core.finish_clear_intent(durable=False)
+        except OSError as error:
+            raise from_os_error(error, "clearing the intent log") from error
 
     async def _clear_durably(self) -> None:
         """Syncs the disks before the bits of their writes go."""
         try:
             await self._vm_writes.sync_disks()
             await self._vm_writes.intent_sync.idle()
-            self._finish()
+            self._core.finish_clear_intent(durable=True)
         except OSError as error:
             self._core.intent.abandon_clear()
             _log.warning(
@@ -62,13 +65,6 @@ class IntentClearing:
                 group=self._core.group,
                 error=str(error),
             )
-
-    def _finish(self) -> None:
-        try:
-            self._core.finish_clear_intent(durable=self._core.host)
-        except OSError as error:
-            failure = from_os_error(error, "clearing the intent log")
-            raise failure from error
 
     async def close(self) -> None:
         """Ends what is under way."""

@@ -484,7 +484,7 @@ class Replica:
         state = advance(self.group, self.state, Event.DEMOTE)
         check_demotion(self.group, self.committed, failed_over=self.tracks)
         keep_contents(self.journal, self.buffer, generation, newest)
-        self.state, self.failure = state, None
+        self.state, self.stream, self.failure = state, None, None
 
     @property
     def newest_epoch(self) -> int:
