@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HOLE = -1
 
 _RECENT = 2048
-_LARGEST_LEVEL = 1 << 17
+_LARGEST_LEVEL = 1 << 16
 #: The longest run, in blocks.
 LONGEST_RUN = (1 << 16) - 1
 #: Rows turned into objects at a time.

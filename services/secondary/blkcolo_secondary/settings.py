@@ -25,7 +25,7 @@ class ReplicaSettings(Section):
 
     secondary_vm: bool = False
     """True where a Secondary VM runs on the view and writes to it (COLO)."""
-    queue_bytes: ByteSize = Field(4 << 20, ge=1 << 20)
+    queue_bytes: ByteSize = Field(2 << 20, ge=1 << 20)
     """Bound of what is received and not yet applied; bounds memory."""
     durability: Literal["process", "host"] = "process"
     """What an answered checkpoint survives: the death of the service, or power loss,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from blkcolo.errors import Invalid, Reason
-from blkcolo.security import authorization, certificates
+from blkcolo.security import authorization
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +112,8 @@ class CertificateFiles:
                 raise self._unusable(
                     part, f"{error.strerror}; give a file that this user can read"
                 ) from error
+        from blkcolo.security import certificates  # noqa: PLC0415 - 4 MiB, for TLS only
+
         try:
             return certificates.check(**content, now=datetime.now(UTC))
         except certificates.PemError as error:
