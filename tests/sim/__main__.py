@@ -5,42 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from tests.sim.seeds import replay, run_seed
 from tests.sim.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.sim.seeds import Failure
+
 app = App(name="make sim", help=__doc__)
 _console = Console()
 #: Without a terminal there is a line every so many seeds.
 _LINE_EVERY = 100
-
-
-class Failure(NamedTuple):
-    """A seed that broke an invariant, and which."""
-
-    seed: int
-    what: str
-
-
-def replay(seed: int) -> str:
-    """The command that replays a seed with a trace."""
-    return f"make sim SEED={seed} TRACE=1"
-
-
-def run_seed(seed: int) -> Failure | None:
-    """Runs one seed; any exception is a failure."""
-    try:
-        World(seed).run()
-    except Exception as error:  # noqa: BLE001 - whatever it is, it has a seed
-        return Failure(seed, f"{type(error).__name__}: {error}")
-    return None
 
 
 @app.default

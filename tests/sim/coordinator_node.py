@@ -19,15 +19,15 @@ from blkcolo_coordinator.group_state import GroupState
 from blkcolo_coordinator.policy import Observation, Policy
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_secondary.stop_plan import StopMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo_secondary.stop_plan import StopMode
     from tests.sim.world import World
 
-_POLICY = Policy(min_interval_seconds=0.05, max_interval_seconds=0.3)
-_CALL = 1.0
+_POLICY = Policy(min_interval_seconds=0.05, max_interval_seconds=0.1)
+_CALL = 0.5
 _POLL = 0.05
 _FAILED_OVER = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
 
@@ -86,13 +86,14 @@ class CoordinatorNode:
         known = max((a["generation"] for a in answers), default=0)
         self.store["generation"] = max(self.generation, known)
         state = self.store["state"]
-        if state is GroupState.FAILING_OVER:
+        if self.secondary is not None and self.secondary["paused"]:
+            self._retry_flush()
+        elif state is GroupState.FAILING_OVER:
             self._fail_over(FailoverRun("vm", force=False))
         elif state is GroupState.FAILED_OVER:
             self._after_failover()
-        elif self.store["order"] is not None:
-            order, self.store["order"] = self.store["order"], None
-            order(self)
+        elif self.store["orders"]:
+            self.store["orders"].popleft()(self)
         elif state is GroupState.STOPPED:
             self._again()
         elif len(answers) == 2:
@@ -157,9 +158,8 @@ class CoordinatorNode:
             self._last_at = self.world.clock.now if run.error is None else None
             self._again()
             return
-        epoch, generation = run.epoch, run.generation
-        deadline = self.world.clock.now + _CALL - 0.2
-        step = run.step  # a call may arrive when the run is further
+        epoch, generation, step = run.epoch, run.generation, run.step
+        deadline = self.world.clock.now + _CALL - 0.1
 
         def done(answer: Any) -> None:
             if isinstance(answer, BlkcoloError):
@@ -240,16 +240,9 @@ class CoordinatorNode:
         self._again()
 
     def _after_failover(self) -> None:
-        """Fences an old primary that comes back; has a paused flush go on."""
+        """Fences an old primary that comes back."""
         generation = self.generation
-        if self.secondary is not None and self.secondary["paused"]:
-            self.world.call(
-                "secondary",
-                lambda node, answer: node.fail_over(generation, None, answer),
-                lambda _answer: self._again(),
-                _CALL,
-            )
-        elif self.primary is None or self.primary["state"] is ForwardState.FENCED:
+        if self.primary is None or self.primary["state"] is ForwardState.FENCED:
             self._again()
         else:
             self.world.call(
@@ -258,6 +251,19 @@ class CoordinatorNode:
                 lambda _answer: self._again(),
                 _CALL,
             )
+
+    def _retry_flush(self) -> None:
+        """As an operator does that is told of a paused flush: the same call again."""
+        assert self.secondary is not None
+        generation, ended = self.generation, self.secondary["state"] in _FAILED_OVER
+
+        def serve(node: Any, answer: Callable[[Any], None]) -> None:
+            if ended:
+                node.fail_over(generation, None, answer)
+            else:
+                node.stop(StopMode.ROLLBACK, generation, answer)
+
+        self.world.call("secondary", serve, lambda _answer: self._again(), _CALL)
 
     # What its operator orders.
 
@@ -271,7 +277,7 @@ class CoordinatorNode:
 
     def order_stop(self, mode: StopMode) -> None:
         """Stops the primary, then the secondary; ordered again where that fails."""
-        generation, deadline = self.generation, self.world.clock.now + _CALL - 0.2
+        generation, deadline = self.generation, self.world.clock.now + _CALL - 0.1
         self._say(f"stop ordered: {mode.name}")
 
         def primary_stopped(_answer: Any) -> None:

@@ -2,21 +2,28 @@
 
 A cut stream, a process that dies now or in the middle of one of its next file
 operations, one that hangs (SIGSTOP) for longer than every deadline, a disk that fails
-for a while, and a log on disk with a wrong byte in its middle.
+for a while, a log on disk with a wrong byte in its middle, and calls of somebody who
+is not in charge, or says again what was said long ago. Processes die more often where
+something is being made to last.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blkcolo.records import HEADER_SIZE, MAGIC
+from blkcolo_secondary.stop_plan import StopMode
+from tests.sim.network import ignore
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from tests.sim.disks import Machine, SimFile
     from tests.sim.world import World
+
+    _Call = Callable[[Any, Callable[[Any], None]], None]
 
 _PROCESSES = ("primary", "secondary", "secondary", "coordinator")
 _HEAD = struct.Struct("<4sBBHQQII")
@@ -31,14 +38,49 @@ class Faults:
         self._rng = world.rng
 
     def begin(self) -> None:
-        """The first one comes soon."""
+        """The first ones come soon."""
         self._world.clock.after(0.3, self._next)
+        self._world.clock.after(0.3, self._rival)
+
+    def moment(self, name: str) -> None:
+        """Something is being made to last: a good moment to die, or to fail."""
+        world, rng = self._world, self._rng
+        if world.quiet:
+            return
+        kind = rng.random()
+        if kind < 0.05:
+            world.machine(name).fuse = rng.randint(1, 25)
+        elif kind < 0.09:
+            world.clock.after(rng.uniform(0.0, 0.05), lambda: world.kill(name))
+        elif kind < 0.1:
+            world.machine(name).failing = 1
+
+    def _rival(self) -> None:
+        """A call in an older generation, or of an old epoch in the current one."""
+        world, rng = self._world, self._rng
+        if world.quiet:
+            return
+        world.clock.after(rng.expovariate(3.0), self._rival)
+        side = rng.choice(("primary", "secondary"))
+        known = world.oracle.generation_of(side)
+        stale = rng.random() < 0.5
+        epoch = max(0, (world.oracle.answered or 0) + rng.randint(-2, 1))
+        generation = known - 1 if stale else known
+        if side == "primary":
+            calls = _calls_of_primary(generation, epoch)
+        else:
+            calls = _calls_of_secondary(generation, epoch)
+        if not stale:
+            calls = calls[:1]  # what does no harm when it is said again
+        if known > 0:
+            call = rng.choice(calls)
+            world.call(side, call, ignore, 1.0)
 
     def _next(self) -> None:
         world, rng = self._world, self._rng
         if world.quiet:
             return
-        world.clock.after(rng.expovariate(2.0), self._next)
+        world.clock.after(rng.expovariate(1.2), self._next)
         name, kind = rng.choice(_PROCESSES), rng.random()
         if kind < 0.25:
             world.cut_stream()
@@ -47,11 +89,29 @@ class Faults:
         elif kind < 0.75:
             world.kill(name)
         elif kind < 0.85:
-            world.pause(name, rng.uniform(0.1, 3.0))
+            world.pause(name, rng.uniform(0.05, 1.5))
         else:
             failing = rng.randint(1, 5)
             world.note(name, f"{failing} file operations will fail")
             world.machine(name).failing = failing
+
+
+def _calls_of_primary(generation: int, epoch: int) -> list[_Call]:
+    return [
+        lambda node, answer: answer(node.do_checkpoint(epoch, generation)),
+        lambda node, answer: answer(node.prepare(epoch, generation)),
+        lambda node, answer: answer(node.fence(generation)),
+        lambda node, answer: answer(node.start(generation)),
+    ]
+
+
+def _calls_of_secondary(generation: int, epoch: int) -> list[_Call]:
+    return [
+        lambda node, answer: node.do_checkpoint(epoch, generation, answer),
+        lambda node, answer: node.prepare(epoch, generation, 0.0, answer),
+        lambda node, answer: node.stop(StopMode.ROLLBACK, generation, answer),
+        lambda node, answer: node.fail_over(generation, None, answer),
+    ]
 
 
 class Rot(NamedTuple):
@@ -68,7 +128,7 @@ class Rot(NamedTuple):
 
 
 def rot(machine: Machine, name: str, rng: random.Random) -> Rot | None:
-    """Damages a log where a later record proves that it counted, if there is one."""
+    """Damages a log where it is sure that it counted, if there is such a place."""
     if name not in machine.folder.names():
         return None
     file = machine.folder.open(name)
@@ -83,7 +143,7 @@ def rot(machine: Machine, name: str, rng: random.Random) -> Rot | None:
 
 
 def _provable(content: bytes, *, host: bool) -> list[tuple[int, int]]:
-    """Start and end of each record that a later one vouches for."""
+    """Start and end of each record that counted, whatever a crash left."""
     spans: list[tuple[int, int]] = []
     vouched, at = 0, 0
     while content[at : at + 4] == MAGIC and at + HEADER_SIZE <= len(content):
@@ -95,5 +155,5 @@ def _provable(content: bytes, *, host: bool) -> list[tuple[int, int]]:
         spans.append((at, end))
         at = end
     if not host:
-        return spans[:-1]
+        return spans  # what the death of a process leaves is a prefix, or whole
     return [(start, end) for start, end in spans if start < vouched]

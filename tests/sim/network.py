@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Unavailable
-from blkcolo.stream import Batch, RecordKind
+from blkcolo.stream import Barrier, Batch, RecordKind, Verify
 
 if TYPE_CHECKING:
     import random
@@ -58,7 +58,7 @@ class Network:
 
     def delay(self) -> float:
         """How long a message takes, in seconds."""
-        slow = self.happens(0.02)
+        slow = self.happens(0.003)
         return self.rng.uniform(0.5, 3.0) if slow else self.rng.uniform(0.0002, 0.01)
 
     def happens(self, chance: float) -> bool:
@@ -95,11 +95,11 @@ class Network:
         if not self.happens(0.01):
             self._clock.after(self.delay(), lambda: serve(answer))
         if self.happens(0.02):
-            self._clock.after(self.rng.uniform(0.0, 4.0), lambda: serve(_ignore))
+            self._clock.after(self.rng.uniform(0.0, 4.0), lambda: serve(ignore))
 
 
-def _ignore(answer: object) -> None:
-    """Nobody waits for the answer to a repeated call."""
+def ignore(answer: object) -> None:
+    """Nobody waits for the answer."""
 
 
 class Stream:
@@ -122,6 +122,8 @@ class Stream:
         self._network = network
         self._clock = clock
         self._arrival = [0.0, 0.0]
+        self._swallowed = 0
+        self._last_batch: list[bool] = [False]
 
     def _deliver(self, way: int, work: Callable[[], None]) -> None:
         """In order: a message never overtakes an earlier one."""
@@ -131,13 +133,29 @@ class Stream:
 
     def request(self, seq: int, message: object) -> None:
         """From the primary."""
-        if isinstance(message, Batch) and self._network.happens(0.004):
-            if self.spoiled_in is None:
-                self.spoiled_in = message.epoch
-            if self._network.happens(0.3):
+        chance = self._network.happens
+        if isinstance(message, Barrier) and chance(0.03) and self._last_batch[0]:
+            self._last_batch[0] = False  # never sent: only the barrier can tell
+            self._spoil(message.epoch)
+            self._swallowed += 1
+        elif isinstance(message, Batch) and chance(0.004):
+            self._spoil(message.epoch)
+            if chance(0.5):
                 return
             message = _changed(message, self._network.rng)
-        self._deliver(0, lambda: self.on_request(seq, message))
+        elif isinstance(message, Verify) and chance(0.01):
+            return
+        wanted = [True]
+        if isinstance(message, Batch):
+            self._last_batch = wanted
+        number = seq - self._swallowed
+        self._deliver(
+            0, lambda: self.on_request(number, message) if wanted[0] else None
+        )
+
+    def _spoil(self, epoch: int) -> None:
+        if self.spoiled_in is None:
+            self.spoiled_in = epoch
 
     def response(self, message: object) -> None:
         """From the secondary."""

@@ -115,6 +115,10 @@ class Oracle:
         assert generation >= known, f"I4: {side} admits {generation}, knows {known}"
         self._newest[side] = generation
 
+    def generation_of(self, side: str) -> int:
+        """The newest generation that a side took a call in."""
+        return self._newest[side]
+
     def fenced(self, generation: int) -> None:
         """The primary answered a fence: it holds for ever."""
         self._fenced = max(self._fenced, generation)

@@ -124,10 +124,11 @@ class PrimaryNode:
         """DoCheckpoint."""
         committed = self.core.do_checkpoint(epoch, generation)
         self.world.oracle.admitted("primary", generation)
-        due = self.core.intent_is_stale or self.world.rng.random() < 0.3
+        due = self.core.intent_is_stale or self.world.rng.random() < 0.8
         if due and not self.core.intent.clearing:
             self.core.intent.start_clear()
-            self.world.later("primary", self.world.rng.uniform(0, 0.05), self._synced)
+            self.world.faults.moment("primary")
+            self.world.later("primary", self.world.rng.uniform(0, 0.1), self._synced)
         return committed
 
     def _synced(self) -> None:
@@ -153,6 +154,7 @@ class PrimaryNode:
         self.core.fence(generation)
         self.world.oracle.admitted("primary", generation)
         self.world.oracle.fenced(generation)
+        self.world.faults.moment("primary")
         self._drop_stream()
 
     def stop(

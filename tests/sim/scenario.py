@@ -58,5 +58,5 @@ class Scenario:
             buffer_limit=rng.choice((0, 0, 24 << 10)),
             detach=rng.random() < 0.3,
             step=rng.choice((0.002, 0.002, 0.02)),
-            faults_end=rng.uniform(1.0, 5.0),
+            faults_end=rng.uniform(2.0, 6.0),
         )

@@ -110,6 +110,7 @@ class SecondaryNode:
         self._say(f"takes a stream of generation {hello.generation}: {welcome}")
         self.world.oracle.admitted("secondary", hello.generation)
         self.world.oracle.streams_again()
+        self.world.faults.moment("secondary")
         self._stream, self._applying, self._done = stream, None, 1
         self._queue.clear()
         stream.response(welcome)
@@ -221,6 +222,7 @@ class SecondaryNode:
     ) -> None:
         """DoCheckpoint; what has to be durable is made so between its steps."""
         steps = self.replica.commit_steps(epoch, generation, self.world.clock.now)
+        self.world.faults.moment("secondary")
         self._commit(generation, steps, answer)
 
     def _commit(
@@ -253,7 +255,10 @@ class SecondaryNode:
                 self._commit(generation, steps, answer)
 
     def _sweep(self) -> None:
-        self.replica.buffer.sweep()
+        try:
+            self.replica.buffer.sweep()
+        except OSError as error:
+            self._say(f"dropped files stay until the next start: {error}")
 
     def fail_over(
         self, generation: int, epoch: int | None, answer: Callable[..., None]
@@ -272,6 +277,7 @@ class SecondaryNode:
         oracle.admitted("secondary", generation)
         if before not in _ENDED:
             self._say(f"fails over to {self.replica.shown}")
+            self.world.faults.moment("secondary")
         self._end_stream()
         answer(self.replica.shown)
 
@@ -289,6 +295,7 @@ class SecondaryNode:
             return
         self.world.oracle.admitted("secondary", generation)
         self._say(f"stops: {mode.name}")
+        self.world.faults.moment("secondary")
         if mode is StopMode.KEEP_LATEST and before is not self.replica.state:
             self.world.oracle.kept_latest(self.replica.buffer.disks)
             self._reading = None
@@ -320,6 +327,7 @@ class SecondaryNode:
             return
         if effect is self:
             self._say(f"flushed: {self.replica.state.name}")
+            self.world.faults.moment("secondary")
             self._flush = None
             return
         self.world.later("secondary", self._work_time(), self._flush_step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.__main__ import replay, run_seed
+from tests.sim.seeds import replay, run_seed
 
 #: Together about a minute on a slow machine; 16 seeds meet every scenario.
 _CASES = 14

@@ -33,6 +33,12 @@ class VmWrite:
         data = rng.randbytes(length) if kind < 0.8 else None
         return cls(volume, offset, length, data, kind > 0.9, rng.random() < 0.3)
 
+    @classmethod
+    def burst(cls, rng: random.Random, sizes: Sequence[int]) -> list[VmWrite]:
+        """One request, or a few at once."""
+        count = rng.choice((1, 1, 1, 4))
+        return [cls.draw(rng, sizes) for _ in range(count)]
+
     @property
     def content(self) -> bytes:
         """What the extent holds afterwards."""

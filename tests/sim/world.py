@@ -11,7 +11,8 @@ failover be complete.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DataLoss
@@ -71,13 +72,14 @@ class World:
         self.coordinator_store: dict[str, Any] = {
             "generation": 1,
             "state": GroupState.STARTING,
-            "order": None,
+            "orders": deque(),
         }
         self._nodes: dict[str, Any] = dict.fromkeys(_NODES)
         self._lives: Counter[str] = Counter()
         self._paused_until: dict[str, float] = defaultdict(float)
         self._stream: Stream | None = None
         self._trace = trace
+        self.faults = Faults(self)
         self._touched: set[str] = set()
         self.quiet = False
         self.steps = 0
@@ -169,7 +171,7 @@ class World:
             self.oracle.lost_power(name)
         if self._stream is not None and name != "coordinator":
             self._stream.cut()
-        self.clock.after(self.rng.uniform(0.01, 1.5), lambda: self.start(name))
+        self.clock.after(self.rng.uniform(0.01, 0.3), lambda: self.start(name))
 
     def pause(self, name: str, seconds: float) -> None:
         """The process hangs (SIGSTOP)."""
@@ -227,7 +229,7 @@ class World:
         for name in _NODES:
             self.start(name)
         self.clock.after(0.0, self._vm)
-        Faults(self).begin()
+        self.faults.begin()
         self._plan_orders()
         while self.clock.step(self.scenario.faults_end):
             self._check()
@@ -265,11 +267,12 @@ class World:
     def _vm(self) -> None:
         """The VMs write whenever they may."""
         if not self.quiet:
-            self.clock.after(self.rng.expovariate(60.0), self._vm)
+            self.clock.after(self.rng.expovariate(50.0), self._vm)
         primary, secondary = self._nodes["primary"], self._nodes["secondary"]
-        write = VmWrite.draw(self.rng, SIZES)
-        if primary is not None:
-            self.guard("primary", lambda: primary.vm_writes(write))()
+        for write in VmWrite.burst(self.rng, SIZES):
+            if self._nodes["primary"] is not None:
+                self.guard("primary", partial(primary.vm_writes, write))()
+                self._check()
         if secondary is None:
             return
         other = VmWrite.draw(self.rng, SIZES)
@@ -280,19 +283,19 @@ class World:
 
     def _plan_orders(self) -> None:
         rng, end = self.rng, self.scenario.faults_end
+        at = rng.uniform(0.3, end)
         if self.scenario.stops:
             mode = rng.choice((StopMode.ROLLBACK, StopMode.KEEP_LATEST))
-            at = rng.uniform(0.3, end)
             self.clock.after(at, lambda: self._order(lambda c: c.order_stop(mode)))
             self.clock.after(at + rng.uniform(0.5, 2.0), self._resume)
         if self.scenario.fails_over:
             older = rng.random() < 0.4
-            self.clock.after(
-                rng.uniform(0.5, end), lambda: self._order_failover(older=older)
-            )
+            soon = self.scenario.stops and rng.random() < 0.7
+            when = at + rng.uniform(0.05, 0.4) if soon else rng.uniform(0.5, end)
+            self.clock.after(when, lambda: self._order_failover(older=older))
 
     def _order(self, order: Callable[[CoordinatorNode], None]) -> None:
-        self.coordinator_store["order"] = order
+        self.coordinator_store["orders"].append(order)
 
     def _order_failover(self, *, older: bool) -> None:
         force = self._nodes["primary"] is None
