@@ -205,3 +205,12 @@ def test_streams_lost_before_a_commit_are_told_as_no_headway() -> None:
         assert headway.told("vm", of_disk) is of_disk  # no link is to blame
     headway.committed()
     assert headway.told("vm", failure) is failure
+
+
+def test_failover_taken_up_again_is_not_given_up_without_an_answer() -> None:
+    run = FailoverRun("vm", force=False, ordered=True)
+    run.fail(LOST)
+    assert run.ordered
+    run = FailoverRun("vm", force=False, ordered=True)
+    run.secondary_answered(3, [3], failed_over=False, fenced=False)
+    assert not run.ordered

@@ -50,7 +50,8 @@ class FailoverRun:
         step: what is to be done next; None at the end.
         primary_fenced: the primary answered.
         error: why it ended without a failover; None if it succeeded.
-        ordered: the secondary may have heard of it: it must be driven to its end.
+        ordered: the secondary may have heard of it: it must be driven to its end. Of
+            a run that goes on from the store, until the secondary has answered.
         leads_to: the checkpoint that it leads to; set when the secondary answered.
         committed_at: when that was committed, if it is an older one.
     """
@@ -81,6 +82,7 @@ class FailoverRun:
             failed_over: it is failing over, or has.
             fenced: the stored generation was raised for this failover already.
         """
+        self.ordered = failed_over
         if committed is None:
             self.fail(
                 Refused(
@@ -95,7 +97,6 @@ class FailoverRun:
         if self.epoch is not None and self.epoch not in choice:
             self.fail(not_held(self.group, self.epoch, choice))
         elif failed_over:
-            self.ordered = True
             self.step = Step.FENCE_PRIMARY if fenced else Step.RAISE_GENERATION
         else:
             self.step = Step.RAISE_GENERATION

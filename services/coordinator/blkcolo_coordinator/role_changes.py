@@ -54,7 +54,8 @@ class RoleChanges:
         match group.record.state:
             case GroupState.FAILING_OVER:
                 epoch = group.record.failover_to
-                await self._fail_over(FailoverRun(group.name, False, epoch))
+                run = FailoverRun(group.name, False, epoch, ordered=True)
+                await self._fail_over(run)
             case GroupState.FAILED_OVER:
                 self._watch_flush()
                 await self._fence_late()
@@ -87,7 +88,8 @@ class RoleChanges:
             await self._steps.fail_over_secondary(group.record.generation)
             primary = group.sides.primary
             return primary is not None and primary.state == _FENCED
-        if group.record.state is not GroupState.FAILING_OVER:
+        goes_on = group.record.state is GroupState.FAILING_OVER
+        if not goes_on:
             group.after(Event.FAIL_OVER)  # or raises
         elif epoch is None:
             epoch = group.record.failover_to
@@ -97,7 +99,7 @@ class RoleChanges:
             fenced_clean=False,
             failover_to=epoch,
         )
-        run = FailoverRun(group.name, force, epoch)
+        run = FailoverRun(group.name, force, epoch, ordered=goes_on)
         await self._fail_over(run)
         return run.primary_fenced
 
