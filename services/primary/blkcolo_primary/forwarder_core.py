@@ -413,6 +413,8 @@ class ForwarderCore:
     def do_checkpoint(self, epoch: int, generation: int) -> int:
         """Learns that `epoch` is committed; returns the newest committed one.
 
+        One of an earlier stream says nothing of this one's writes: nothing changes.
+
         Raises:
             Refused: there is no stream, or the epoch was not ended in it.
         """
@@ -426,6 +428,8 @@ class ForwarderCore:
                 f" {self.outbox.epoch} is the current one; prepare it first",
                 epoch=epoch,
             )
+        if epoch < self.outbox.first_epoch:
+            return epoch if self.committed is None else self.committed
         self.committed = max(epoch, self.committed or 0)
         self.verification.committed(epoch)
         self.intent.committed(epoch, Base(self.replica_id, epoch))

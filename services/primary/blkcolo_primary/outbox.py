@@ -38,6 +38,7 @@ class Outbox:
     """The messages of one stream from the hello (seq 1) on.
 
     Attributes:
+        first_epoch: the epoch that the stream began in.
         epoch: the epoch that the next write belongs to.
         sent_bytes: data bytes handed to the stream.
         applied_bytes: data bytes that the secondary has applied.
@@ -55,7 +56,7 @@ class Outbox:
             epoch: the epoch that the welcome named.
             batch_bytes: bound of a batch's payload.
         """
-        self.epoch = epoch
+        self.first_epoch = self.epoch = epoch
         self.sent_bytes = self.applied_bytes = 0
         self.in_flight_bytes = self.unapplied_data_bytes = 0
         self.unapplied_covered_bytes = 0

@@ -179,6 +179,8 @@ class Replica:
 
         Raises:
             StaleGeneration, Refused, Invalid: nothing changed.
+            BlkcoloError: the disk refused; without a checkpoint, what an older stream
+                prepared is given up.
         """
         self._check_generation(hello.generation, may_be_newer=True)
         check_leap(self.group, "epoch", hello.epoch, self.newest_epoch)
@@ -187,6 +189,7 @@ class Replica:
         durable = self.journal.state
         is_replica, replica_id = self._may_overwrite(hello), durable.replica_id
         if self.committed is None and not durable.discarded:
+            self.stream = None  # what it prepared goes with its layers, refused or not
             self.buffer.forget_base()
         if not replica_id or not durable.is_replica:
             replica_id = self._new_id()
