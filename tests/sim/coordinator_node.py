@@ -89,7 +89,7 @@ class CoordinatorNode:
         if self.secondary is not None and self.secondary["paused"]:
             self._retry_flush()
         elif state is GroupState.FAILING_OVER:
-            self._fail_over(FailoverRun("vm", force=False))
+            self._fail_over(FailoverRun("vm", force=False, ordered=True))
         elif state is GroupState.FAILED_OVER:
             self._after_failover()
         elif self.store["orders"]:
@@ -106,7 +106,9 @@ class CoordinatorNode:
         assert self.primary is not None
         assert self.secondary is not None
         now, state = self.world.clock.now, self.primary["state"]
-        if state in (ForwardState.CONNECTING, ForwardState.RESYNCING):
+        if self.secondary["state"] in _FAILED_OVER:
+            self._again()  # by somebody else: only an operator knows what to do
+        elif state in (ForwardState.CONNECTING, ForwardState.RESYNCING):
             self._again()
         elif state is not ForwardState.REPLICATING:
             self._start(state)

@@ -39,15 +39,15 @@ class Faults:
 
     def begin(self) -> None:
         """The first ones come soon."""
-        self._world.clock.after(0.3, self._next)
+        self._world.clock.after(0.6, self._next)
         self._world.clock.after(0.3, self._rival)
 
-    def moment(self, name: str) -> None:
+    def moment(self, name: str, weight: float = 1.0) -> None:
         """Something is being made to last: a good moment to die, or to fail."""
         world, rng = self._world, self._rng
         if world.quiet:
             return
-        kind = rng.random()
+        kind = rng.random() / weight
         if kind < 0.05:
             world.machine(name).fuse = rng.randint(1, 25)
         elif kind < 0.09:

@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 _BATCH = 8192
 _WINDOW = 96 << 10
 _LINK_TIMEOUT = 4.0
-#: What may be in flight besides: a write of any size, and a resync of everything.
-_BESIDES = 64 << 10
+#: Requests that the VM has under way at most.
+_DEPTH = 4
+#: What may be in flight besides: these, of any size, and a resync of everything.
+_BESIDES = 160 << 10
 
 
 class PrimaryNode:
@@ -53,7 +55,7 @@ class PrimaryNode:
             "vm",
             self.disks,
             self.machine.folder,
-            IntentLog(self.machine.folder, "vm", sizes, 4096),
+            IntentLog(self.machine.folder, "vm", sizes, 512),
             batch_bytes=_BATCH,
             window_bytes=_WINDOW,
             host=self.machine.host,
@@ -146,6 +148,7 @@ class PrimaryNode:
             return
         try:
             self.core.finish_clear_intent(durable=self.machine.host)
+            self.world.faults.moment("secondary")
         except OSError:
             self.core.intent.abandon_clear()
 
@@ -212,6 +215,7 @@ class PrimaryNode:
                     plan = core.plan.name if core.plan is not None else ""
                     text = f"welcomed into epoch {message.epoch}, resync {plan}"
                     self.world.note("primary", text)
+                    self.world.tally[f"resync {plan}"] += 1
                 case Ack():
                     if core.outbox is not None:
                         core.outbox.acknowledge(message)
@@ -264,7 +268,7 @@ class PrimaryNode:
     def vm_writes(self, write: VmWrite) -> None:
         """One write, zero or trim of the VM, if it may come."""
         core = self.core
-        if core.state is ForwardState.FENCED:
+        if core.state is ForwardState.FENCED or len(self._waiting) >= _DEPTH:
             return
         if core.congested:
             if self.world.scenario.detach:
@@ -335,6 +339,7 @@ class PrimaryNode:
         else:
             assert seq is not None or not core.protected, "I5: bypassed, and protected"
             self.world.note("primary", f"{write} in epoch {core.epoch}, message {seq}")
+            self.world.tally["write of the VM"] += 1
         self.pump()
 
     def _flush(self) -> None:

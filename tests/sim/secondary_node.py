@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, from_os_error
 from blkcolo.intent_log import IntentLog
-from blkcolo.stream import Batch, Flush, Hello, Mismatch, StreamFailure
+from blkcolo.stream import Barrier, Batch, Hello, Mismatch, StreamFailure, Verify
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
@@ -21,7 +21,7 @@ from blkcolo_secondary.save_and_write import Sync
 from blkcolo_secondary.stop_plan import StopMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from blkcolo.stream import Request
     from blkcolo_secondary.receiver import Receiver
@@ -30,10 +30,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 _ENDED = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
-#: The primary's window, and a resync of everything.
-_QUEUE = 160 << 10
-#: What one stream may save beyond the limit: every block once an epoch.
-_SAVED_BESIDES = 160 << 10
+#: The primary's window, and what may be in flight besides.
+_QUEUE = 256 << 10
 
 
 class SecondaryNode:
@@ -60,7 +58,6 @@ class SecondaryNode:
         self._applying: Iterator[Any] | None = None
         self._current = 0
         self._done = 1
-        self._message: Request | None = None
         self._stream: Stream | None = None
         self._flush: Iterator[Any] | None = None
         self._reading: int | None = None
@@ -110,7 +107,8 @@ class SecondaryNode:
         self._say(f"takes a stream of generation {hello.generation}: {welcome}")
         self.world.oracle.admitted("secondary", hello.generation)
         self.world.oracle.streams_again()
-        self.world.faults.moment("secondary")
+        if welcome.committed is not None:
+            self.world.faults.moment("secondary")
         self._stream, self._applying, self._done = stream, None, 1
         self._queue.clear()
         stream.response(welcome)
@@ -133,25 +131,12 @@ class SecondaryNode:
 
     def _apply_soon(self) -> None:
         if self._applying is None and self._queue and self.replica.stream is not None:
-            self._current, self._message = self._queue.popleft()
-            self._say(f"applies message {self._current}: {_told(self._message)}")
+            self._current, message = self._queue.popleft()
+            self._say(f"applies message {self._current}: {_told(message)}")
             self._applying = self.replica.apply(
-                self.replica.stream, self._current, self._message
+                self.replica.stream, self._current, message
             )
             self.world.later("secondary", self._work_time(), self._step(self._applying))
-
-    def _applied(self, stream: Stream, receiver: Receiver) -> None:
-        """A message is applied; with a flush, made durable."""
-        self._applying, self._done = None, self._current
-        if isinstance(self._message, Flush):
-            try:
-                self.replica.buffer.sync()
-            except OSError as error:
-                self._fail(stream, receiver, from_os_error(error, "syncing"))
-                return
-            receiver.durable = self._current
-        self._ack(stream, receiver)
-        self._apply_soon()
 
     def _step(self, applying: Iterator[Any]) -> Callable[[], None]:
         def step() -> None:
@@ -164,9 +149,12 @@ class SecondaryNode:
                 self._fail(stream, receiver, error)
                 return
             if effect is self:
-                self._applied(stream, receiver)
+                self._applying, self._done = None, self._current
+                self._ack(stream, receiver)
+                self._apply_soon()
                 return
             if isinstance(effect, Mismatch):
+                self._say(f"differs at {_places(e[:3] for e in effect.extents)}")
                 stream.response(effect)
             self.world.later("secondary", self._work_time(), lambda: sync(effect))
 
@@ -237,6 +225,7 @@ class SecondaryNode:
             answer(error)
         except StopIteration as end:
             self._say(f"commits {end.value.epoch}")
+            self.world.tally["commit"] += 1
             self.world.oracle.commit_answered(end.value.epoch)
             self.world.oracle.admitted("secondary", generation)
             answer(end.value)
@@ -327,10 +316,11 @@ class SecondaryNode:
             return
         if effect is self:
             self._say(f"flushed: {self.replica.state.name}")
-            self.world.faults.moment("secondary")
+            self.world.tally[f"flush to {self.replica.state.name}"] += 1
+            self.world.faults.moment("secondary", weight=5)
             self._flush = None
             return
-        self.world.later("secondary", self._work_time(), self._flush_step)
+        self.world.later("secondary", 4 * self._work_time(), self._flush_step)
 
     # Who reads and writes the view.
 
@@ -347,6 +337,7 @@ class SecondaryNode:
         if content is None:
             return
         self._say(f"{write} into the view of {replica.shown}")
+        self.world.tally["write into the view"] += 1
         content.begin(write.offset, write.content)
         buffer, volume = replica.buffer, write.volume
         try:
@@ -389,10 +380,20 @@ class SecondaryNode:
 
 
 def _told(message: Request) -> str:
-    if isinstance(message, Batch):
-        extents = zip(message.volumes, message.offsets, message.lengths, strict=True)
-        where = ", ".join(f"disk{v} {offset}+{length}" for v, offset, length in extents)
-        return f"epoch {message.epoch}, {where}"
-    return type(message).__name__.lower() + (
-        f" {message.epoch}" if hasattr(message, "epoch") else ""
-    )
+    match message:
+        case Batch():
+            columns = zip(
+                message.volumes, message.offsets, message.lengths, strict=True
+            )
+            return f"epoch {message.epoch}, {_places(columns)}"
+        case Barrier():
+            return f"barrier {message.epoch}"
+        case Verify():
+            compared = _places((e.volume, e.offset, e.length) for e in message.extents)
+            return f"compare {compared or 'is complete'}"
+        case _:
+            return type(message).__name__.lower()
+
+
+def _places(extents: Iterable[tuple[int, int, int]]) -> str:
+    return ", ".join(f"disk{v} {offset}+{length}" for v, offset, length in extents)

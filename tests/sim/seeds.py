@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.sim.world import World
+
+if TYPE_CHECKING:
+    from collections import Counter
 
 
 class Failure(NamedTuple):
@@ -19,10 +22,18 @@ def replay(seed: int) -> str:
     return f"make sim SEED={seed} TRACE=1"
 
 
-def run_seed(seed: int) -> Failure | None:
-    """Runs one seed; any exception is a failure."""
+def run_seed(seed: int, tally: Counter[str] | None = None) -> Failure | None:
+    """Runs one seed; any exception is a failure.
+
+    Args:
+        seed: its number.
+        tally: what happened in it is added here.
+    """
+    world = World(seed)
     try:
-        World(seed).run()
+        world.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, it has a seed
         return Failure(seed, f"{type(error).__name__}: {error}")
+    if tally is not None:
+        tally.update(world.tally)
     return None

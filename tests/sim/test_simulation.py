@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from tests.sim.seeds import replay, run_seed
 
 #: Together about a minute on a slow machine; 16 seeds meet every scenario.
-_CASES = 14
+_CASES = 12
 _SEEDS = 16
+#: Fewer of these in 16 seeds, and they prove nothing.
+_LEAST = {"write of the VM": 800, "write into the view": 16, "commit": 16}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("first", range(0, _CASES * _SEEDS, _SEEDS))
 def test_invariants_hold_in_every_step_of(first: int) -> None:
+    tally: Counter[str] = Counter()
     for seed in range(first, first + _SEEDS):
-        failure = run_seed(seed)
+        failure = run_seed(seed, tally)
         assert failure is None, f"{failure.what}\nreplay it with: {replay(seed)}"
+    idle = {what: tally[what] for what, least in _LEAST.items() if tally[what] < least}
+    assert not idle, f"the seeds from {first} do next to nothing: {idle}"

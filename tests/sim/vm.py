@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-_LENGTHS = (1, 100, 512, 4096, 4096, 9000, 1 << 20)
+_LENGTHS = (1, 1, 100, 100, 512, 512, 512, 4096, 4096, 9000, 1 << 20)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class World:
     Attributes:
         quiet: the faults have ended.
         steps: events so far.
+        tally: how often things happened that a run is there for.
     """
 
     def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
@@ -83,6 +84,7 @@ class World:
         self._touched: set[str] = set()
         self.quiet = False
         self.steps = 0
+        self.tally: Counter[str] = Counter()
 
     # Time and processes.
 
@@ -161,7 +163,9 @@ class World:
             self._die(name)
 
     def _die(self, name: str) -> None:
-        self.note(name, "loses power" if self.machine(name).host else "dies")
+        death = "loses power" if self.machine(name).host else "dies"
+        self.note(name, death)
+        self.tally[f"{name} {death}"] += 1
         self._lives[name] += 1
         self._nodes[name] = None
         self._paused_until[name] = 0.0
@@ -275,9 +279,11 @@ class World:
                 self._check()
         if secondary is None:
             return
-        other = VmWrite.draw(self.rng, SIZES)
-        if self.rng.random() < 0.5:
-            self.guard("secondary", lambda: secondary.vm_writes(other))()
+        if self.rng.random() < (0.9 if secondary.replica.flushing else 0.5):
+            for write in VmWrite.burst(self.rng, SIZES):
+                if self._nodes["secondary"] is not None:
+                    self.guard("secondary", partial(secondary.vm_writes, write))()
+                    self._check()
         elif self.rng.random() < 0.1:
             self.guard("secondary", secondary.read_history)()
 
