@@ -159,12 +159,18 @@ class GroupJournal:
     def sync(self) -> None:
         """Makes every record durable; any thread.
 
+        Where the file is written anew meanwhile, and the old one closed, that holds:
+        the new one was durable before it took its place.
+
         Raises:
             BlkcoloError: the disk refused.
         """
+        log = self._log
         try:
-            self._log.sync()
+            log.sync()
         except OSError as error:
+            if log is not self._log:
+                return
             raise from_os_error(error, "syncing the group's journal") from error
 
     def close(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
 
-from blkcolo.errors import DataLoss, Invalid, Reason
+from blkcolo.errors import DataLoss, DeadlineMissed, Invalid, Reason
 from blkcolo.grpc_stream import encode_response, encode_volume
 from blkcolo.stream import Hello
 from blkcolo.stream_bytes import decode
@@ -30,6 +31,8 @@ SERVICE = "blkcolo.v1.SecondaryService"
 _ANSWER_MARGIN = 0.2
 #: What a caller without a deadline gets, in seconds.
 _DEFAULT_DEADLINE = 10.0
+#: How long a stream may say nothing, in seconds.
+_HELLO_SECONDS = 10.0
 
 
 class SecondaryServicer(rpc.SecondaryServiceServicer):
@@ -48,7 +51,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         context: Context,  # noqa: ARG002 - gRPC's signature
     ) -> AsyncIterator[stream_pb2.WriteForwardResponse]:
         """Receives the primary's writes; see `add_to_server`."""
-        first = await anext(aiter(request_iterator), None)
+        first = await _first(request_iterator)
         seq, hello = decode(first) if first is not None else (0, None)
         if not isinstance(hello, Hello) or seq != 1:
             raise DataLoss(
@@ -148,6 +151,17 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         return pb.SecondaryServiceListCheckpointsResponse(
             checkpoints=checkpoint_entries(replica, self._nbd_uri)
         )
+
+
+async def _first(requests: AsyncIterator[bytes]) -> bytes | None:
+    try:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            return await anext(aiter(requests), None)
+    except TimeoutError as error:
+        raise DeadlineMissed(
+            Reason.DEADLINE,
+            f"no hello came within {_HELLO_SECONDS:g} s; send it, then all else",
+        ) from error
 
 
 async def _decoded(
