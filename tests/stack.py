@@ -84,6 +84,8 @@ class Stack:
         self.grpc = dict(zip(NAMES, ports[:3], strict=True))
         self.nbd = dict(zip(NAMES, ports[3:5], strict=False))
         self.metrics = dict(zip(NAMES, ports[5:], strict=True))
+        #: Variables that a service gets besides ours.
+        self.environment: dict[str, dict[str, str]] = {}
         self._channels: dict[str, grpc.Channel] = {}
         for name in ("primary", "secondary"):
             extra = primary_options if name == "primary" else secondary_options
@@ -153,6 +155,7 @@ class Stack:
                     ],
                     stdout=log,
                     stderr=log,
+                    env={**os.environ, **self.environment.get(name, {})},
                 )
         for name in names or NAMES:
             self._wait_ready(name, seconds)

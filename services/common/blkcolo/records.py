@@ -86,6 +86,15 @@ def decode(data: bytes, at: int, position: int) -> Record | None:
     return Record(kind, volume, a, b, position + HEADER_SIZE, length, crc)
 
 
+def other_version(data: bytes, at: int) -> int | None:
+    """The version of an intact header that another program version has written."""
+    head = data[at : at + _HEAD.size]
+    if len(data) - at < HEADER_SIZE or head[:4] != MAGIC or head[4] == VERSION:
+        return None
+    crc = _CRC.unpack_from(data, at + _HEAD.size)[0]
+    return head[4] if google_crc32c.value(head) == crc else None
+
+
 class RecordLog:
     """An append-only file of records; every one of the project's logs.
 
@@ -133,6 +142,8 @@ class RecordLog:
                 if progress is not None:
                     progress(self._name, offset, size)
             record = decode(window, offset - start, offset)
+            if record is None:
+                self._check_version(other_version(window, offset - start), offset)
             if record is None or record.end > size:
                 self._cut(
                     offset, torn=size - offset < HEADER_SIZE or record is not None
@@ -162,6 +173,16 @@ class RecordLog:
     def read_into(self, offset: int, target: memoryview) -> None:
         """Reads bytes of the file."""
         self._file.read_into(offset, target)
+
+    def _check_version(self, found: int | None, offset: int) -> None:
+        """What another version wrote is neither damage nor a torn tail."""
+        if found is not None:
+            raise DataLoss(
+                Reason.PROTOCOL_VERSION,
+                f"{self._name} has records of version {found} at byte {offset}, this"
+                f" program knows {VERSION}: run the program version that wrote it",
+                offset=offset,
+            )
 
     def _cut(self, offset: int, *, torn: bool) -> None:
         """Cuts what begins at `offset`, unless it counted."""

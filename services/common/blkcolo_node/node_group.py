@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import structlog
 
-from blkcolo.errors import BlkcoloError, DataLoss, StaleGeneration
+from blkcolo.errors import BlkcoloError, DataLoss, Reason, StaleGeneration
 from blkcolo.intent_log import IntentLog
 from blkcolo.leaps import check_leap
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
@@ -161,13 +161,15 @@ class NodeGroup:
                 LoadProgress(self.name, time.monotonic),
             )
         except DataLoss as error:
-            raise replace(
-                error,
-                message=f"group {self.name}: {path}/{error.message}; restore the file"
-                " from a copy, or give the checkpoint up: move the folder"
-                f" {path} away, start this service again, and run: blkcolo resume"
-                f" {self.name} --discard secondary (it copies what differs)",
-            ) from error
+            message = f"group {self.name}: {path}/{error.message}"
+            if error.reason is not Reason.PROTOCOL_VERSION:
+                message += (
+                    "; restore the file from a copy, or give the checkpoint up: move"
+                    f" the folder {path} away, start this service again, and run:"
+                    f" blkcolo resume {self.name} --discard secondary (it copies what"
+                    " differs)"
+                )
+            raise replace(error, message=message) from error
 
     def start(self) -> None:
         """Goes on with what an earlier run left unfinished."""

@@ -14,7 +14,6 @@ NEEDS_OPERATOR = frozenset(
     {
         Reason.CONTENTS_DIFFER,
         Reason.VOLUME_MISMATCH,
-        Reason.PROTOCOL_VERSION,
         Reason.FAILED_OVER,
         Reason.STALE_GENERATION,
         Reason.WRONG_GROUP,

@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from blkcolo.errors import from_os_error
+from blkcolo.errors import DataLoss, Reason, from_os_error
 from blkcolo.records import RecordLog
 
 if TYPE_CHECKING:
@@ -179,11 +179,23 @@ class GroupJournal:
 
 
 def _decode(payload: bytes) -> DurableState:
+    """The checksum is right: whoever wrote this meant it.
+
+    Raises:
+        DataLoss: another version of the program did.
+    """
     fields = json.loads(payload)
-    return DurableState(
-        **{
-            **fields,
-            "phase": Phase(fields["phase"]),
-            "history": tuple(Checkpoint(*entry) for entry in fields["history"]),
-        }
-    )
+    try:
+        return DurableState(
+            **{
+                **fields,
+                "phase": Phase(fields["phase"]),
+                "history": tuple(Checkpoint(*entry) for entry in fields["history"]),
+            }
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataLoss(
+            Reason.PROTOCOL_VERSION,
+            f"{NAME} has a state that this program does not know ({error}): run the"
+            " program version that wrote it",
+        ) from error
