@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blkcolo.v1 import coordinator_pb2
 from tests.nbd_client import NbdClient
 from tests.stack import MIB, PROTECTED, Stack, running
 
@@ -72,3 +73,22 @@ def test_lost_store_is_learnt_again_from_both_sides(stack: Stack) -> None:
     stack.wait_state(PROTECTED)
     assert stack.group().committed_epoch > committed
     assert_equal_after_a_write(stack)
+
+
+def test_replaced_disk_of_a_former_primary_gets_a_first_copy(stack: Stack) -> None:
+    request = coordinator_pb2.SwitchoverRequest(group="vm1")
+    stack.coordinator.Switchover(request, timeout=30)
+    stack.wait_state(PROTECTED)
+    stack.stop("primary")
+    stack.image("primary").unlink()
+    groups = stack.folder / "primary" / "groups"
+    groups.rename(stack.folder / "primary" / "groups.old")
+    groups.mkdir()
+    (groups / "vm1.role").write_text("secondary")
+    stack.start("primary")
+    stack.wait_state(PROTECTED)
+    with NbdClient(stack.nbd["secondary"], "disk0") as vm:
+        vm.write(1 * MIB, b"b" * 65536)
+    stack.checkpoint()
+    ours = stack.image("secondary").read_bytes()
+    assert stack.image("primary").read_bytes() == ours
