@@ -1,4 +1,4 @@
-"""One failed fdatasync of the journal is not the end of a group."""
+"""One failed fdatasync of a log is not the end of a group."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import random
 import pytest
 
 from blkcolo.errors import DataLoss, Exhausted
+from blkcolo.intent_file import Base
 from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Hello, VolumeId
 from blkcolo_secondary.replica import Replica
@@ -32,3 +33,20 @@ def test_a_new_stream_is_taken_behind_a_failed_sync_of_the_journal() -> None:
     with pytest.raises((DataLoss, Exhausted)):
         replica.journal.sync()
     assert replica.hello(Hello("vm", 2, _VOLUMES)).generation == 2
+
+
+def test_marks_are_made_and_kept_behind_a_failed_sync_of_the_intent_log() -> None:
+    machine = Machine("primary", random.Random(0), host=True)  # noqa: S311
+    intent = IntentLog(machine.folder, "vm", [8192], 4096)
+    intent.finish_clear(Base("copy", 0), durable=True)
+    intent.mark(1, 0, 0, 1)
+    intent.start_sync()
+    machine.failing = 1
+    with pytest.raises(OSError, match="simulated"):
+        intent.sync()
+    intent.end_sync(durable=False)
+    intent.mark(1, 0, 4096, 1)
+    assert not intent.unsynced(0, 0, 1)
+    machine.crashed()
+    after = IntentLog(machine.folder, "vm", [8192], 4096)
+    assert after.dirty_bytes in (4096, 8192)  # the second one was not synced yet

@@ -72,6 +72,11 @@ class IntentFile:
         """True if records can be appended."""
         return self._log is not None
 
+    @property
+    def failed(self) -> bool:
+        """True if it takes nothing more before it is replaced: a sync failed."""
+        return self._log is not None and self._log.lost_from is not None
+
     def load(
         self, sizes: Sequence[int], marked: Sequence[BitMap], settled: SettledRegions
     ) -> Base | None:

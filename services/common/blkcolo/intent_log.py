@@ -146,6 +146,7 @@ class IntentLog:
         touched[volume].add_range(first, end)
         if self._keep is not None:
             self._keep[volume].add_range(first, end)
+        self._mend()
         unsettles = self.settled.copy is not None and self.settled.unsettles(
             volume, first, end
         )
@@ -157,6 +158,16 @@ class IntentLog:
         self.settled.regions[volume].remove_range(first, end)
         self._unsynced[volume].add_range(first, end)
         return True
+
+    def _mend(self) -> None:
+        """Replaces a file that takes nothing more: all that is marked is durable then.
+
+        Raises:
+            OSError: the disk still refuses.
+        """
+        if self._file.failed:
+            self._rewrite(self.base or Base("", 0), self._marked, self.settled.copy)
+            self._unsynced = [BitMap() for _ in self.sizes]
 
     def _touch_epoch(self, epoch: int) -> list[BitMap]:
         """Starts an epoch's bits; the oldest two share theirs where there are many."""
@@ -204,6 +215,7 @@ class IntentLog:
                 del self._touched[old]
         if self.settled.copy == copy:
             return
+        self._mend()
         self.settled.start_copy(copy)
         self._file.append(self.settled.copy_record())
 
@@ -232,8 +244,9 @@ class IntentLog:
         Raises:
             OSError: the file could not be written; nothing more is settled.
         """
-        content = self.settled.records_of_settling()
         try:
+            self._mend()
+            content = self.settled.records_of_settling()
             if not self._file.is_open:
                 self._file.start(self.sizes, self.settled)
             self._file.append(content)
