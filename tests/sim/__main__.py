@@ -46,8 +46,12 @@ def main(
         failure = next((f for f in _shown(results, seeds) if f is not None), None)
         pool.shutdown(cancel_futures=True)
     if failure is not None:
-        _console.print(f"seed {failure.seed} fails: {failure.what}", markup=False)
-        _console.print(f"replay it with: {replay(failure.seed)}", markup=False)
+        _console.print(
+            f"seed {failure.seed} fails: {failure.what}", markup=False, soft_wrap=True
+        )
+        _console.print(
+            f"replay it with: {replay(failure.seed)}", markup=False, soft_wrap=True
+        )
         sys.exit(1)
     _console.print(f"{seeds} seeds from {start}: all invariants hold")
 

@@ -64,7 +64,7 @@ class Faults:
         side = rng.choice(("primary", "secondary"))
         known = world.oracle.generation_of(side)
         stale = rng.random() < 0.5
-        epoch = max(0, (world.oracle.answered or 0) + rng.randint(-2, 1))
+        epoch = (world.oracle.answered or 0) - rng.randint(0, 2)
         generation = known - 1 if stale else known
         if side == "primary":
             calls = _calls_of_primary(generation, epoch)
@@ -72,7 +72,7 @@ class Faults:
             calls = _calls_of_secondary(generation, epoch)
         if not stale:
             calls = calls[:1]  # what does no harm when it is said again
-        if known > 0:
+        if known > 0 and epoch >= 0 and world.oracle.answered is not None:
             call = rng.choice(calls)
             world.call(side, call, ignore, 1.0)
 
