@@ -18,7 +18,7 @@ from rich.console import Console
 from blkcolo.errors import BlkcoloError, Reason, Unavailable
 from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
 from blkcolo.settings import ServiceSettings, SettingsError, load, show
-from blkcolo_cli import change_roles, health, maintain, operate, up
+from blkcolo_cli import change_roles, health, maintain, observe, operate, up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,8 @@ app.command(change_roles.failback, group=_OPERATIONS)
 app.command(operate.stop, group=_OPERATIONS)
 app.command(operate.pause, group=_OPERATIONS)
 app.command(operate.resume, group=_OPERATIONS)
+app.command(observe.events, group=_OPERATIONS)
+app.command(observe.explain, group=_OPERATIONS)
 app.command(maintain.verify, group=_OPERATIONS)
 app.command(maintain.grow, group=_OPERATIONS)
 app.command(up.up, group=_SERVICES)

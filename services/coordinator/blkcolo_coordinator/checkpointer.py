@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Refused
 from blkcolo_coordinator import policy
 from blkcolo_coordinator.checkpoint_calls import CheckpointCalls
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
-from blkcolo_coordinator.group_state import Event
 from blkcolo_coordinator.policy import Observation
 
 if TYPE_CHECKING:
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from blkcolo_coordinator.headway import Headway
     from blkcolo_coordinator.peer_steps import PeerSteps
     from blkcolo_coordinator.policy import Trigger
+
+#: So many checkpoints are shown.
+KEPT = 60
+
+
+class Taken(NamedTuple):
+    """A checkpoint that was tried: when it ended, in seconds since 1970, and why."""
+
+    at: float
+    trigger: Trigger
+    run: CheckpointRun
 
 
 class Checkpointer:
@@ -38,6 +49,8 @@ class Checkpointer:
             wake: fires when somebody asks for a checkpoint.
         """
         self.last_run: CheckpointRun | None = None
+        #: The last ones, failed ones too; the newest is last.
+        self.taken: deque[Taken] = deque(maxlen=KEPT)
         self._group = group
         self._steps = steps
         self._headway = headway
@@ -75,12 +88,13 @@ class Checkpointer:
         run = CheckpointRun(epoch, self._group.record.generation)
         self._group.log.debug("checkpoint", epoch=epoch, trigger=trigger)
         await self._steps.take_checkpoint(run)
+        self.taken.append(Taken(time.time(), trigger, run))
         if run.outcome is Outcome.COMMITTED:
             calls.answer(run)
             self._committed(run, trigger)
             return run
         failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
-        self._group.metrics.checkpoint_failed(self._group.name, failure.reason)
+        self._group.checkpoint_failed(run.epoch, failure)
         calls.refuse(failure)
         self.lost(failure)
         return run
@@ -100,14 +114,7 @@ class Checkpointer:
             group.log.warning(
                 "primary missed a commit", epoch=run.epoch, error=str(run.error)
             )
-        group.update(
-            durable=False,
-            committed=run.epoch,
-            committed_at=time.time(),
-            trigger_name=str(trigger),
-            state=group.after(Event.COMMITTED),
-        )
-        group.failure = None
+        group.committed(run.epoch, str(trigger))
 
     def lost(self, error: BlkcoloError) -> None:
         """The group is not protected; nobody's checkpoint comes."""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from blkcolo.errors import BlkcoloError, Reason
+from blkcolo_coordinator import events
+from blkcolo_coordinator.events import Moment
 from blkcolo_coordinator.group_state import ENDED, Event, GroupState, advance
+from blkcolo_coordinator.seen_on_wire import primary_seen, secondary_seen
+from blkcolo_coordinator.told_changes import ToldChanges
 
 if TYPE_CHECKING:
     from blkcolo.v1.primary_pb2 import ForwardStatus
@@ -42,17 +47,16 @@ class DrivenGroup:
         metrics: CoordinatorMetrics,
     ) -> None:
         """Goes on from the record."""
-        if record.state is GroupState.PROTECTED:
-            # It was, in an earlier run: only a checkpoint of this one says that it is.
-            record = replace(record, state=GroupState.STARTING)
         self.record = record
         self.pair = pair
         self.settings = settings
         self.metrics = metrics
         self.sides = Sides(None, None)
+        #: Why they are None.
+        self.unanswered: tuple[BlkcoloError | None, BlkcoloError | None] = (None, None)
         self.failure: BlkcoloError | None = None
         self.log = _log.bind(group=record.name)
-        self._store = store
+        self._told = ToldChanges(store, record.name)
 
     @property
     def name(self) -> str:
@@ -66,29 +70,37 @@ class DrivenGroup:
 
     # The record.
 
-    def update(self, *, durable: bool, **changes: object) -> None:
-        """Stores the record, then takes it over.
+    def update(
+        self, why: BlkcoloError | None = None, /, *, durable: bool, **changes: object
+    ) -> None:
+        """Stores the record with the events of its change, then takes it over.
 
         What need not be durable is true at once, whatever the store says of it.
+
+        Args:
+            why: what the change is owed to, where something failed.
+            durable: it survives power loss when this returns.
+            **changes: of the record.
 
         Raises:
             BlkcoloError: the store refused.
         """
         record = replace(self.record, **changes)  # type: ignore[arg-type] # by name
+        found = events.between_records(self.record, record, time.time(), why)
         if not durable:
             self.record = record
-        self._store.save(record, durable=durable)
+        self._told.save(record, durable=durable, events=found)
         self.record = record
 
     def after(self, event: Event) -> GroupState:
         """The state that an event leads to; raises Refused."""
         return advance(self.name, self.record.state, event)
 
-    def advance(self, event: Event) -> None:
+    def advance(self, event: Event, why: BlkcoloError | None = None) -> None:
         """Takes an event in that needs no durable record; raises Refused."""
         state = self.after(event)
         if state is not self.record.state:
-            self.update(durable=False, state=state)
+            self.update(why, durable=False, state=state)
 
     def raise_generation(self) -> int:
         """Stores a newer generation, before anybody hears of it."""
@@ -115,11 +127,28 @@ class DrivenGroup:
                 errors.append(answer)
             elif isinstance(answer, BaseException):
                 raise answer
+        self.unanswered = _error(primary), _error(secondary)
+        self._tell_sides()
         self._learn_generation()
         strangers = [error.reason for error in errors] == [Reason.WRONG_ROLE] * 2
         if strangers and not self.ended:
             self._learn_roles()
         return errors
+
+    def _tell_sides(self) -> None:
+        primary, secondary = self.sides
+        told = events.looked(
+            self._told.look,
+            self.moment(self.record.committed or 0),
+            primary_seen(primary),
+            secondary_seen(secondary),
+            self.unanswered,
+        )
+        self._told.seen(self.record, told)
+
+    def moment(self, epoch: int) -> Moment:
+        """Now, for an event that concerns this epoch."""
+        return Moment(self.name, time.time(), epoch, self.record.generation)
 
     def _learn_generation(self) -> None:
         """A side that knows a newer generation is right: our database was lost."""
@@ -144,7 +173,7 @@ class DrivenGroup:
     # Protection.
 
     def lost(self, error: BlkcoloError) -> None:
-        """Not protected, and why; logged when that is news."""
+        """Not protected, and why; told when that is news."""
         if not self.ended:
             if self.failure is None or self.failure.reason is not error.reason:
                 self.log.error(
@@ -155,8 +184,44 @@ class DrivenGroup:
                     generation=self.record.generation,
                 )
                 self.metrics.error(self.name, error.reason)
+            self._tell_loss(error)
             # Where the store is what failed, it holds in memory alone; a successor
             # asks both sides before it says anything.
             with contextlib.suppress(BlkcoloError):
-                self.advance(Event.LOST)
+                self.advance(Event.LOST, error)
         self.failure = error
+
+    def _tell_loss(self, error: BlkcoloError) -> None:
+        told = events.not_protected(
+            self._told.look,
+            self.moment(self.record.committed or 0),
+            error,
+            state_tells=self.after(Event.LOST) is not self.record.state,
+        )
+        self._told.seen(self.record, told)
+
+    def checkpoint_failed(self, epoch: int, error: BlkcoloError) -> None:
+        """A checkpoint was not committed."""
+        self.metrics.checkpoint_failed(self.name, error.reason)
+        told = events.failed_checkpoint(self._told.look, self.moment(epoch), error)
+        self._told.seen(self.record, told)
+
+    def committed(self, epoch: int, trigger: str) -> None:
+        """A checkpoint was committed: protected, and the next failure is news.
+
+        Raises:
+            BlkcoloError: the store refused; the checkpoint exists all the same.
+        """
+        self._told.look = events.committed(self._told.look)
+        self.update(
+            durable=False,
+            committed=epoch,
+            committed_at=time.time(),
+            trigger_name=trigger,
+            state=self.after(Event.COMMITTED),
+        )
+        self.failure = None
+
+
+def _error(answer: object) -> BlkcoloError | None:
+    return answer if isinstance(answer, BlkcoloError) else None

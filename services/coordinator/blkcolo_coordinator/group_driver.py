@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
     from blkcolo.v1.types_pb2 import Volume
     from blkcolo_coordinator.checkpoint_run import CheckpointRun
+    from blkcolo_coordinator.checkpointer import Taken
     from blkcolo_coordinator.driven_group import Sides
     from blkcolo_coordinator.metrics import CoordinatorMetrics
     from blkcolo_coordinator.pair import Pair
@@ -90,6 +91,16 @@ class GroupDriver:
     def sides(self) -> Sides:
         """What both sides last answered."""
         return self._group.sides
+
+    @property
+    def unanswered(self) -> tuple[BlkcoloError | None, BlkcoloError | None]:
+        """Why the primary, and the secondary, did not answer."""
+        return self._group.unanswered
+
+    @property
+    def taken(self) -> list[Taken]:
+        """The last checkpoints that were tried, the newest last."""
+        return list(self._checkpoints.taken)
 
     @property
     def failure(self) -> BlkcoloError | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from blkcolo.addresses import Address
-from blkcolo.errors import BlkcoloError, Invalid, Reason, Refused
+from blkcolo.errors import BlkcoloError, Invalid, Reason, Refused, Unavailable
 from blkcolo.wakeup import Wakeup
+from blkcolo_coordinator import events
 from blkcolo_coordinator.group_driver import GroupDriver
 from blkcolo_coordinator.group_state import GroupState
 from blkcolo_coordinator.pair import Pair
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blkcolo.grpc_client import Dialer
+    from blkcolo_coordinator.event_table import EventTable
     from blkcolo_coordinator.metrics import CoordinatorMetrics
     from blkcolo_coordinator.settings import CoordinatorSettings, GroupSettings
 
@@ -56,10 +59,24 @@ class Groups:
             known, record = records.get(group.name), _record(group)
             if known is not None:
                 record = _configured(known, record)
-            store.save(record, durable=True)
+            self._save(store, known, record)
             records[group.name] = record
         for record in records.values():
-            self._drive(store, record)
+            self._drive(store, self._begun(store, record))
+
+    @staticmethod
+    def _save(store: Store, known: GroupRecord | None, record: GroupRecord) -> None:
+        found = events.between_records(known, record, time.time())
+        look = store.look(record.name) if found else None
+        store.save(record, durable=True, events=found, look=look)
+
+    def _begun(self, store: Store, record: GroupRecord) -> GroupRecord:
+        """What was protected is starting: only a checkpoint of this run says more."""
+        if record.state is not GroupState.PROTECTED:
+            return record
+        begun = replace(record, state=GroupState.STARTING)
+        self._save(store, record, begun)
+        return begun
 
     def _drive(self, store: Store, record: GroupRecord) -> GroupDriver:
         timeout = self._settings.call_timeout_seconds
@@ -135,13 +152,24 @@ class Groups:
                 Reason.GROUP_EXISTS,
                 f"group {record.name} exists; update it, or choose another name",
             )
-        self._store.save(record, durable=True)
+        self._save(self._store, None, record)
         return self._drive(self._store, record)
 
     def check_addresses(self, record: GroupRecord) -> None:
         """Raises Refused if a peer would be called in plain text and must not be."""
         for address in (record.primary_address, record.secondary_address):
             self._dialer.check(Address.parse(address))
+
+    @property
+    def events(self) -> EventTable:
+        """What happened.
+
+        Raises:
+            Unavailable: nothing is opened yet.
+        """
+        if self._store is None:
+            raise Unavailable(Reason.STOPPING, "the store is not open; ask again")
+        return self._store.events
 
     async def delete(self, name: str) -> None:
         """Forgets a group.
@@ -160,7 +188,8 @@ class Groups:
         del self.drivers[name]
         await driver.close()
         if self._store is not None and name not in self.drivers:  # created again
-            self._store.delete(name)
+            gone = events.between_records(driver.record, None, time.time())
+            self._store.delete(name, gone)
         self.changed.fire()
 
     async def close(self) -> None:

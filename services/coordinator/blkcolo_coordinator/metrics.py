@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from blkcolo.v1 import types_pb2
+from blkcolo_coordinator.group_facts import explained
 from blkcolo_coordinator.group_state import GroupState
 from blkcolo_coordinator.policy import Trigger
 from blkcolo_coordinator.service_level import Level, assess, recovery_point_age
@@ -107,7 +108,7 @@ class GroupCollector(Collector):
             labels=["group", "level", "reason"],
         )
         now = self._clock()
-        for group, driver in self._drivers.items():
+        for group, driver in list(self._drivers.items()):
             for name, value in _values(driver, now).items():
                 if value is not None:
                     gauges[name].add_metric([group], value)
@@ -118,7 +119,19 @@ class GroupCollector(Collector):
             for level in Level:
                 reason = held.reason if level is held.level else ""
                 levels.add_metric([group, level, reason], float(level is held.level))
-        yield from (*gauges.values(), states, levels)
+        yield from (*gauges.values(), states, levels, self._blocked())
+
+    def _blocked(self) -> Metric:
+        family = GaugeMetricFamily(
+            f"{_PREFIX}_blocked",
+            "1 for each precondition of a verb that is not met.",
+            labels=["group", "verb", "reason"],
+        )
+        for group, driver in list(self._drivers.items()):
+            for verb, conditions in explained(driver).items():
+                for each in conditions:
+                    family.add_metric([group, verb, each.name], float(not each.holds))
+        return family
 
 
 _GAUGES = {

@@ -113,7 +113,8 @@ class RoleChanges:
         if run.error is not None:
             log.error("failover failed", error=str(run.error))
             if not run.ordered:  # the secondary never heard of it
-                group.update(durable=True, state=group.after(Event.ABORTED))
+                state = group.after(Event.ABORTED)
+                group.update(run.error, durable=True, state=state)
             group.failure = run.error
             raise run.error
         group.failure = None
@@ -314,14 +315,14 @@ class RoleChanges:
             return
         self._group.log.error("switchover failed", error=str(run.error))
         if run.aborted:
-            await self._abort()
+            await self._abort(run.error)
         raise run.error
 
-    async def _abort(self) -> None:
+    async def _abort(self, why: BlkcoloError | None = None) -> None:
         """The old roles go on: VM writes as well."""
         group = self._group
         if group.record.state is GroupState.SWITCHING_OVER:
-            group.update(durable=True, state=group.after(Event.ABORTED))
+            group.update(why, durable=True, state=group.after(Event.ABORTED))
         try:
             await group.pair.primary.hold(group.record.generation, 0.0)
         except BlkcoloError as error:  # the hold ends by itself

@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Exhausted, Invalid, Reason
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
+from blkcolo_coordinator.event_stream import follow
+from blkcolo_coordinator.group_facts import explained
 from blkcolo_coordinator.policy import Policy
 from blkcolo_coordinator.roles import Side
-from blkcolo_coordinator.status import report, role_change, timings
+from blkcolo_coordinator.status import (
+    event,
+    report,
+    role_change,
+    timings,
+    verb_conditions,
+)
 from blkcolo_coordinator.store import GroupRecord
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from blkcolo.grpc_server import Context
     from blkcolo_coordinator.groups import Groups
@@ -161,16 +170,49 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
                 f"interval_seconds {request.interval_seconds} must be 0 (the default)"
                 f" to {_LONGEST_WATCH_SECONDS}",
             )
+        with self._watching():
+            while True:
+                yield pb.WatchGroupsResponse(groups=self._reports())
+                await asyncio.sleep(request.interval_seconds or _WATCH_SECONDS)
+                await self._groups.changed.wait(_WATCH_SECONDS)
+
+    async def WatchEvents(
+        self,
+        request: pb.WatchEventsRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> AsyncIterator[pb.WatchEventsResponse]:
+        """Says what changed; the store holds what a slow watcher has not taken yet."""
+        if request.group:
+            self._groups.find(request.group)
+        with self._watching():
+            events = self._groups.events
+            async for dropped, found in follow(
+                events, request.after_seq, request.group, go_on=request.follow
+            ):
+                yield pb.WatchEventsResponse(
+                    events=[event(each) for each in found], dropped=dropped
+                )
+
+    async def Explain(
+        self,
+        request: pb.ExplainRequest,
+        context: Context,  # noqa: ARG002 - gRPC's signature
+    ) -> pb.ExplainResponse:
+        """Says what is in the way."""
+        driver = self._groups.find(request.group)
+        verbs = [verb_conditions(*each) for each in explained(driver).items()]
+        return pb.ExplainResponse(group=request.group, verbs=verbs)
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Counts a watcher; raises Exhausted where there are too many."""
         if self._watchers >= _MAX_WATCHERS:
             raise Exhausted(
                 Reason.INVALID, f"{_MAX_WATCHERS} watchers are here; end one first"
             )
         self._watchers += 1
         try:
-            while True:
-                yield pb.WatchGroupsResponse(groups=self._reports())
-                await asyncio.sleep(request.interval_seconds or _WATCH_SECONDS)
-                await self._groups.changed.wait(_WATCH_SECONDS)
+            yield
         finally:
             self._watchers -= 1
 

@@ -10,6 +10,10 @@ from blkcolo.v1 import types_pb2
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from blkcolo_coordinator.event_table import Numbered
+    from blkcolo_coordinator.explain import Condition, Verb
     from blkcolo_coordinator.group_driver import GroupDriver
     from blkcolo_coordinator.policy import Policy
     from blkcolo_coordinator.roles import Cost
@@ -56,6 +60,38 @@ def role_change(cost: Cost, driver: GroupDriver, *, dry_run: bool) -> pb.RoleCha
         nbd_uris=there.nbd_uris if there is not None else [],
         dry_run=dry_run,
     )
+
+
+def event(numbered: Numbered) -> pb.Event:
+    """One change."""
+    found = numbered.event
+    return pb.Event(
+        seq=numbered.seq,
+        timestamp_seconds=found.moment.at,
+        group=found.moment.group,
+        kind=cast("pb.EventKind.ValueType", int(found.kind)),
+        reason=cast("types_pb2.Reason.ValueType", int(found.reason)),
+        message=found.message,
+        epoch=found.moment.epoch,
+        generation=found.moment.generation,
+        before=found.before,
+        after=found.after,
+    )
+
+
+def verb_conditions(verb: Verb, conditions: Iterable[Condition]) -> pb.VerbConditions:
+    """What a verb needs."""
+    found = [
+        pb.Condition(
+            name=each.name,
+            holds=each.holds,
+            message=each.sentence,
+            command=each.command,
+        )
+        for each in conditions
+    ]
+    possible = all(each.holds for each in found)
+    return pb.VerbConditions(verb=verb, possible=possible, conditions=found)
 
 
 def timings(run: CheckpointRun) -> pb.CheckpointTimings:

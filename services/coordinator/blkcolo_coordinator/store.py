@@ -1,24 +1,31 @@
-"""What the coordinator must remember: one row a group, in SQLite.
+"""What the coordinator must remember, in SQLite: one row a group, and the last events.
 
-A generation is on disk (synchronous=FULL) before anybody hears of it. Committed
-numbers are written without a sync of their own: the secondary knows the truth.
+What a change is told by is written in one transaction with it. A generation is on disk
+(synchronous=FULL) before anybody hears of it. Committed numbers are written without a
+sync of their own: the secondary knows the truth.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import DataLoss, Reason, from_os_error
+from blkcolo_coordinator import event_table
+from blkcolo_coordinator.events import Look
 from blkcolo_coordinator.group_state import GroupState
 from blkcolo_coordinator.policy import Policy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_VERSION = 3
+    from blkcolo_coordinator.events import GroupEvent
+
+_VERSION = 4
 _SCHEMA = """
 CREATE TABLE groups (
     name TEXT PRIMARY KEY,
@@ -38,6 +45,7 @@ CREATE TABLE groups (
     failover_to INTEGER
 ) STRICT
 """
+_LOOKS = "CREATE TABLE looks (name TEXT PRIMARY KEY, told TEXT NOT NULL) STRICT"
 #: The version that brought it, and what brings an older database there.
 _CHANGES = (
     (2, "ALTER TABLE groups ADD COLUMN reversed INTEGER NOT NULL DEFAULT 0"),
@@ -45,6 +53,8 @@ _CHANGES = (
     (2, "ALTER TABLE groups ADD COLUMN fenced_clean INTEGER NOT NULL DEFAULT 0"),
     (2, "ALTER TABLE groups ADD COLUMN failed_over_at REAL NOT NULL DEFAULT 0"),
     (3, "ALTER TABLE groups ADD COLUMN failover_to INTEGER"),
+    (4, event_table.SCHEMA),
+    (4, _LOOKS),
 )
 
 
@@ -113,7 +123,8 @@ class Store:
             self._database.execute("PRAGMA journal_mode=WAL")
             (version,) = self._database.execute("PRAGMA user_version").fetchone()
             if version == 0:
-                self._database.execute(_SCHEMA)
+                for table in (_SCHEMA, event_table.SCHEMA, _LOOKS):
+                    self._database.execute(table)
             for brought_by, change in _CHANGES:
                 if 0 < version < brought_by:
                     self._database.execute(change)
@@ -127,6 +138,7 @@ class Store:
         if version > _VERSION:
             newer = f"version {version}, this program knows {_VERSION}"
             raise self._unusable(newer)
+        self.events = event_table.EventTable(self._database)
 
     def _unusable(self, why: str) -> DataLoss:
         return DataLoss(
@@ -175,11 +187,30 @@ class Store:
             ) in rows
         ]
 
-    def save(self, record: GroupRecord, *, durable: bool) -> None:
-        """Writes a group; with `durable`, it survives power loss when this returns.
+    def look(self, name: str) -> Look:
+        """What was told of a group's sides."""
+        query = "SELECT told FROM looks WHERE name = ?"
+        row = self._database.execute(query, (name,)).fetchone()
+        return Look(**json.loads(row[0])) if row is not None else Look()
+
+    def save(
+        self,
+        record: GroupRecord,
+        *,
+        durable: bool,
+        events: Sequence[GroupEvent] = (),
+        look: Look | None = None,
+    ) -> None:
+        """Writes a group, and what is told of it, in one step.
+
+        Args:
+            record: the group.
+            durable: it survives power loss when this returns.
+            events: what has changed.
+            look: what was told of its sides; None: what was told before.
 
         Raises:
-            BlkcoloError: the disk refused.
+            BlkcoloError: the disk refused; nothing is written.
         """
         row = (
             record.name,
@@ -200,19 +231,48 @@ class Store:
         )
         marks = ", ".join("?" * len(row))
         level = "FULL" if durable else "NORMAL"
-        try:
+        with self._writing(events):
             self._database.execute(f"PRAGMA synchronous={level}")
+            self._database.execute("BEGIN IMMEDIATE")
             self._database.execute(
                 f"INSERT OR REPLACE INTO groups VALUES ({marks})",  # noqa: S608 - marks
                 row,
             )
+            if look is not None:
+                told = json.dumps(asdict(look))
+                self._database.execute(
+                    "INSERT OR REPLACE INTO looks VALUES (?, ?)", (record.name, told)
+                )
+
+    def delete(self, name: str, events: Sequence[GroupEvent] = ()) -> None:
+        """Forgets a group, and tells that.
+
+        Raises:
+            BlkcoloError: the disk refused; nothing is written.
+        """
+        with self._writing(events):
+            self._database.execute("BEGIN IMMEDIATE")
+            for table in ("groups", "looks"):
+                self._database.execute(
+                    f"DELETE FROM {table} WHERE name = ?",  # noqa: S608 - of the tuple
+                    (name,),
+                )
+
+    @contextmanager
+    def _writing(self, events: Sequence[GroupEvent]) -> Iterator[None]:
+        """Ends a transaction that the block begins: with the events, or not at all."""
+        try:
+            yield
+            if events:
+                self.events.append(events)
+            self._database.execute("COMMIT")
         except sqlite3.OperationalError as error:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
             cause = OSError(28 if "full" in str(error) else 5, str(error))
             raise from_os_error(cause, f"writing {self._path}") from error
-
-    def delete(self, name: str) -> None:
-        """Forgets a group."""
-        self._database.execute("DELETE FROM groups WHERE name = ?", (name,))
+        if events:
+            self.events.tell()
 
     def close(self) -> None:
         """Closes the file."""

@@ -91,6 +91,8 @@ TABLE: dict[str, dict[str, frozenset[PeerRole]]] = {
         "GetGroup": _READ,
         "ListGroups": _READ,
         "WatchGroups": _READ,
+        "WatchEvents": _READ,
+        "Explain": _READ,
         "ListCheckpoints": _READ,
     },
     "grpc.health.v1.Health": {"Check": _PROBE, "List": _PROBE, "Watch": _PROBE},

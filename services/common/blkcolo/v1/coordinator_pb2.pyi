@@ -46,6 +46,94 @@ SIDE_SECONDARY: Side.ValueType  # 2
 """The one that the status calls secondary."""
 Global___Side: _TypeAlias = Side  # noqa: Y015
 
+class _EventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EVENT_KIND_UNSPECIFIED: _EventKind.ValueType  # 0
+    """Never sent."""
+    EVENT_KIND_CREATED: _EventKind.ValueType  # 1
+    """The group is new."""
+    EVENT_KIND_DELETED: _EventKind.ValueType  # 2
+    """The group is forgotten."""
+    EVENT_KIND_STATE: _EventKind.ValueType  # 3
+    """The group's state."""
+    EVENT_KIND_GENERATION: _EventKind.ValueType  # 4
+    """The generation in force."""
+    EVENT_KIND_ROLES: _EventKind.ValueType  # 5
+    """Who is the primary."""
+    EVENT_KIND_PAUSE: _EventKind.ValueType  # 6
+    """Automatic checkpoints are paused, or resumed."""
+    EVENT_KIND_POLICY: _EventKind.ValueType  # 7
+    """When checkpoints are taken."""
+    EVENT_KIND_ADDRESSES: _EventKind.ValueType  # 8
+    """The configured addresses."""
+    EVENT_KIND_FAILURE: _EventKind.ValueType  # 9
+    """Still not protected, for another reason."""
+    EVENT_KIND_CHECKPOINT_FAILED: _EventKind.ValueType  # 10
+    """A checkpoint was not committed; once a reason until one is."""
+    EVENT_KIND_PRIMARY: _EventKind.ValueType  # 11
+    """The primary answers, or does not."""
+    EVENT_KIND_SECONDARY: _EventKind.ValueType  # 12
+    """The secondary answers, or does not."""
+    EVENT_KIND_FORWARD_STATE: _EventKind.ValueType  # 13
+    """The primary's ForwardState."""
+    EVENT_KIND_REPLICA_STATE: _EventKind.ValueType  # 14
+    """The secondary's ReplicaState."""
+    EVENT_KIND_RESYNC_BEGUN: _EventKind.ValueType  # 15
+    """Contents are being compared."""
+    EVENT_KIND_RESYNC_ENDED: _EventKind.ValueType  # 16
+    """They are compared, or that was interrupted."""
+    EVENT_KIND_FLUSH_ENDED: _EventKind.ValueType  # 17
+    """A failover's or a stop's flush is complete."""
+    EVENT_KIND_VERIFY_DIFFERED: _EventKind.ValueType  # 18
+    """A verify found what differs."""
+
+class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
+    """What changed."""
+
+EVENT_KIND_UNSPECIFIED: EventKind.ValueType  # 0
+"""Never sent."""
+EVENT_KIND_CREATED: EventKind.ValueType  # 1
+"""The group is new."""
+EVENT_KIND_DELETED: EventKind.ValueType  # 2
+"""The group is forgotten."""
+EVENT_KIND_STATE: EventKind.ValueType  # 3
+"""The group's state."""
+EVENT_KIND_GENERATION: EventKind.ValueType  # 4
+"""The generation in force."""
+EVENT_KIND_ROLES: EventKind.ValueType  # 5
+"""Who is the primary."""
+EVENT_KIND_PAUSE: EventKind.ValueType  # 6
+"""Automatic checkpoints are paused, or resumed."""
+EVENT_KIND_POLICY: EventKind.ValueType  # 7
+"""When checkpoints are taken."""
+EVENT_KIND_ADDRESSES: EventKind.ValueType  # 8
+"""The configured addresses."""
+EVENT_KIND_FAILURE: EventKind.ValueType  # 9
+"""Still not protected, for another reason."""
+EVENT_KIND_CHECKPOINT_FAILED: EventKind.ValueType  # 10
+"""A checkpoint was not committed; once a reason until one is."""
+EVENT_KIND_PRIMARY: EventKind.ValueType  # 11
+"""The primary answers, or does not."""
+EVENT_KIND_SECONDARY: EventKind.ValueType  # 12
+"""The secondary answers, or does not."""
+EVENT_KIND_FORWARD_STATE: EventKind.ValueType  # 13
+"""The primary's ForwardState."""
+EVENT_KIND_REPLICA_STATE: EventKind.ValueType  # 14
+"""The secondary's ReplicaState."""
+EVENT_KIND_RESYNC_BEGUN: EventKind.ValueType  # 15
+"""Contents are being compared."""
+EVENT_KIND_RESYNC_ENDED: EventKind.ValueType  # 16
+"""They are compared, or that was interrupted."""
+EVENT_KIND_FLUSH_ENDED: EventKind.ValueType  # 17
+"""A failover's or a stop's flush is complete."""
+EVENT_KIND_VERIFY_DIFFERED: EventKind.ValueType  # 18
+"""A verify found what differs."""
+Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
+
 @_typing.final
 class CheckpointPolicy(_message.Message):
     """When checkpoints are taken: whatever comes first, never before min_interval."""
@@ -1149,3 +1237,235 @@ class GrowVolumeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GrowVolumeResponse: _TypeAlias = GrowVolumeResponse  # noqa: Y015
+
+@_typing.final
+class Event(_message.Message):
+    """One change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """Its number on this coordinator, from 1, without a gap."""
+    timestamp_seconds: _builtins.float
+    """When, seconds since 1970."""
+    group: _builtins.str
+    """The group."""
+    kind: Global___EventKind.ValueType
+    """What changed."""
+    reason: _types_pb2.Reason.ValueType
+    """Why; unspecified where that says nothing."""
+    message: _builtins.str
+    """The whole sentence."""
+    epoch: _builtins.int
+    """The last committed checkpoint, or the one that failed."""
+    generation: _builtins.int
+    """The generation in force."""
+    before: _builtins.str
+    """What was, in a word or number."""
+    after: _builtins.str
+    """What is."""
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        timestamp_seconds: _builtins.float = ...,
+        group: _builtins.str = ...,
+        kind: Global___EventKind.ValueType = ...,
+        reason: _types_pb2.Reason.ValueType = ...,
+        message: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        generation: _builtins.int = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "epoch", b"epoch", "generation", b"generation", "group", b"group", "kind", b"kind", "message", b"message", "reason", b"reason", "seq", b"seq", "timestamp_seconds", b"timestamp_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class WatchEventsRequest(_message.Message):
+    """Asks for events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    after_seq: _builtins.int
+    """The last one that is known already; 0: all from the oldest kept one on."""
+    group: _builtins.str
+    """Only those of this group; empty: all."""
+    follow: _builtins.bool
+    """Go on with what happens from now on; else the stream ends with the last one."""
+    def __init__(
+        self,
+        *,
+        after_seq: _builtins.int = ...,
+        group: _builtins.str = ...,
+        follow: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_seq", b"after_seq", "follow", b"follow", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class WatchEventsResponse(_message.Message):
+    """Some events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    dropped: _builtins.int
+    """How many events, of all groups, after the last known one are not kept any more."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """In order."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___Event] | None = ...,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped", "events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
+
+@_typing.final
+class Condition(_message.Message):
+    """One precondition of a verb."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HOLDS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, as in the metric."""
+    holds: _builtins.bool
+    """It is met."""
+    message: _builtins.str
+    """What is seen."""
+    command: _builtins.str
+    """What mends it; empty where it is met."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        holds: _builtins.bool = ...,
+        message: _builtins.str = ...,
+        command: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "holds", b"holds", "message", b"message", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Condition: _TypeAlias = Condition  # noqa: Y015
+
+@_typing.final
+class VerbConditions(_message.Message):
+    """What a verb needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERB_FIELD_NUMBER: _builtins.int
+    POSSIBLE_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    verb: _builtins.str
+    """protect, checkpoint, failover, reprotect, switchover or failback."""
+    possible: _builtins.bool
+    """All conditions are met."""
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """In the order in which they are mended."""
+
+    def __init__(
+        self,
+        *,
+        verb: _builtins.str = ...,
+        possible: _builtins.bool = ...,
+        conditions: _abc.Iterable[Global___Condition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "possible", b"possible", "verb", b"verb"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerbConditions: _TypeAlias = VerbConditions  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Asks what is in the way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """What is in the way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    VERBS_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The group."""
+    @_builtins.property
+    def verbs(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerbConditions]:
+        """One a verb, in the order of the list above."""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        verbs: _abc.Iterable[Global___VerbConditions] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "verbs", b"verbs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015

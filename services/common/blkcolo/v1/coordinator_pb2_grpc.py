@@ -120,6 +120,16 @@ class CoordinatorServiceStub:
                 request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeRequest.SerializeToString,
                 response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/blkcolo.v1.CoordinatorService/WatchEvents',
+                request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/blkcolo.v1.CoordinatorService/Explain',
+                request_serializer=blkcolo_dot_v1_dot_coordinator__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class CoordinatorServiceServicer:
@@ -246,6 +256,20 @@ class CoordinatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchEvents(self, request, context):
+        """Says what changed, once and in order, from a given event on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Says what each verb needs, what of it is met, and which command mends the rest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CoordinatorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -333,6 +357,16 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
                     servicer.GrowVolume,
                     request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeRequest.FromString,
                     response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.WatchEventsRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.WatchEventsResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=blkcolo_dot_v1_dot_coordinator__pb2.ExplainRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_coordinator__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -795,6 +829,60 @@ class CoordinatorService:
             '/blkcolo.v1.CoordinatorService/GrowVolume',
             blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeRequest.SerializeToString,
             blkcolo_dot_v1_dot_coordinator__pb2.GrowVolumeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/blkcolo.v1.CoordinatorService/WatchEvents',
+            blkcolo_dot_v1_dot_coordinator__pb2.WatchEventsRequest.SerializeToString,
+            blkcolo_dot_v1_dot_coordinator__pb2.WatchEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/blkcolo.v1.CoordinatorService/Explain',
+            blkcolo_dot_v1_dot_coordinator__pb2.ExplainRequest.SerializeToString,
+            blkcolo_dot_v1_dot_coordinator__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,6 +69,10 @@ class CoordinatorServiceStub:
     """
     GrowVolume: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GrowVolumeRequest, _coordinator_pb2.GrowVolumeResponse]
     """Grows a volume on both sides while the VM writes on. Idempotent."""
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_coordinator_pb2.WatchEventsRequest, _coordinator_pb2.WatchEventsResponse]
+    """Says what changed, once and in order, from a given event on."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ExplainRequest, _coordinator_pb2.ExplainResponse]
+    """Says what each verb needs, what of it is met, and which command mends the rest."""
 
 @_typing.type_check_only
 class CoordinatorServiceAsyncStub(CoordinatorServiceStub):
@@ -111,6 +115,10 @@ class CoordinatorServiceAsyncStub(CoordinatorServiceStub):
     """
     GrowVolume: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GrowVolumeRequest, _coordinator_pb2.GrowVolumeResponse]  # type: ignore[assignment]
     """Grows a volume on both sides while the VM writes on. Idempotent."""
+    WatchEvents: _aio.UnaryStreamMultiCallable[_coordinator_pb2.WatchEventsRequest, _coordinator_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Says what changed, once and in order, from a given event on."""
+    Explain: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ExplainRequest, _coordinator_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Says what each verb needs, what of it is met, and which command mends the rest."""
 
 class CoordinatorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Drives prepare, do-checkpoint and stop-replication of all groups."""
@@ -252,5 +260,21 @@ class CoordinatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.GrowVolumeResponse, _abc.Awaitable[_coordinator_pb2.GrowVolumeResponse]]:
         """Grows a volume on both sides while the VM writes on. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _coordinator_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_coordinator_pb2.WatchEventsResponse], _abc.AsyncIterator[_coordinator_pb2.WatchEventsResponse]]:
+        """Says what changed, once and in order, from a given event on."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _coordinator_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_coordinator_pb2.ExplainResponse, _abc.Awaitable[_coordinator_pb2.ExplainResponse]]:
+        """Says what each verb needs, what of it is met, and which command mends the rest."""
 
 def add_CoordinatorServiceServicer_to_server(servicer: CoordinatorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
