@@ -1,4 +1,4 @@
-"""The Prometheus endpoint of a service."""
+"""The Prometheus endpoint of a service, and the pages beside it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from prometheus_client import (
     Counter,
     Info,
     disable_created_metrics,
+    make_wsgi_app,
     start_http_server,
 )
 
 from blkcolo.errors import Reason, Refused
+from blkcolo.http_pages import with_pages
 from blkcolo.security.ssl_contexts import ServerContexts
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
     from blkcolo.addresses import Address
+    from blkcolo.http_pages import Page
     from blkcolo.security.certificate_files import CertificateFiles
 
 
@@ -33,6 +37,7 @@ class MetricsServer:
         address: Address,
         registry: CollectorRegistry,
         files: CertificateFiles | None,
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         """Takes what to serve, and adds what every service reports.
 
@@ -40,8 +45,10 @@ class MetricsServer:
             address: where.
             registry: what.
             files: with certificates it is HTTPS, for clients of the same CA.
+            pages: what else is served, by path; None: metrics, at every path.
         """
         self._files = files
+        self._pages = pages
         self._address = address
         self._registry = registry
         self._running: tuple[WSGIServer, Thread] | None = None
@@ -59,6 +66,9 @@ class MetricsServer:
         """
         try:
             self._running = self._listen()
+            if self._pages is not None:
+                app = make_wsgi_app(self._registry)
+                self._running[0].set_app(with_pages(app, self._pages))
         except OSError as error:
             raise Refused(
                 Reason.WRONG_STATE,

@@ -16,6 +16,7 @@ from blkcolo.v1 import coordinator_pb2_grpc as rpc
 from blkcolo_coordinator.groups import Groups
 from blkcolo_coordinator.metrics import CoordinatorMetrics, GroupCollector
 from blkcolo_coordinator.servicer import CoordinatorServicer
+from blkcolo_coordinator.status_page import StatusPage
 
 if TYPE_CHECKING:
     from blkcolo_coordinator.settings import CoordinatorSettings
@@ -35,10 +36,12 @@ class CoordinatorService:
         security = ServiceSecurity(settings, PeerRole.COORDINATOR, metrics.registry)
         self._groups = Groups(settings, metrics, security.dialer)
         metrics.registry.register(GroupCollector(self._groups.drivers, time.time))
+        self._page = StatusPage(self._groups)
         self._metrics = MetricsServer(
             settings.metrics.listen,
             metrics.registry,
             security.for_metrics(settings.metrics),
+            self._page.pages,
         )
         self._grpc = GrpcServer(
             settings.grpc.listen,
@@ -61,6 +64,7 @@ class CoordinatorService:
         """Opens the store, starts the groups, listens; raises BlkcoloError."""
         self._directory = DataDirectory(self._settings.data_dir)
         self._groups.open(self._settings.data_dir / "coordinator.sqlite")
+        self._page.start()
         self._metrics.start()
         await self._grpc.start()
 

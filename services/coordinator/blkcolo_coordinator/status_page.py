@@ -1,0 +1,130 @@
+"""The status page: one HTML file, and the JSON that it shows.
+
+The page is read on the HTTP server's threads; what it shows is put together on the
+event loop, so that a look at a group is never half of one state, half of the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import re
+import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from importlib.metadata import version
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.json_format import MessageToDict
+
+from blkcolo.errors import Reason, Unavailable
+from blkcolo.http_pages import Page
+from blkcolo_coordinator.checkpoint_run import Outcome
+from blkcolo_coordinator.group_facts import explained
+from blkcolo_coordinator.service_level import recovery_point_age
+from blkcolo_coordinator.status import event, report, verb_conditions
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from blkcolo_coordinator.checkpointer import Taken
+    from blkcolo_coordinator.group_driver import GroupDriver
+    from blkcolo_coordinator.groups import Groups
+
+#: Events on the page.
+_EVENTS = 50
+#: Seconds that the event loop has for an answer.
+_TIMEOUT = 5.0
+
+
+class StatusPage:
+    """The pages `/` and `/status.json`."""
+
+    def __init__(self, groups: Groups) -> None:
+        """Takes the groups; `start` names the loop that they live on."""
+        self._groups = groups
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._html = files(__package__).joinpath("status_page.html").read_bytes()
+
+    def start(self) -> None:
+        """Called on the event loop."""
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def pages(self) -> dict[str, Page]:
+        """By path."""
+        policy = {"Content-Security-Policy": content_security_policy(self._html)}
+        return {
+            "/": Page("text/html; charset=utf-8", lambda: self._html, policy),
+            "/status.json": Page("application/json", self._json),
+        }
+
+    def _json(self) -> bytes:
+        """On a thread of the HTTP server."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            raise Unavailable(Reason.STOPPING, "the coordinator is not running")
+        shown = asyncio.run_coroutine_threadsafe(self._shown(), loop)
+        try:
+            return json.dumps(shown.result(_TIMEOUT)).encode()
+        except FutureTimeoutError as error:
+            shown.cancel()
+            raise Unavailable(
+                Reason.DEADLINE, "the coordinator is too busy to answer; ask again"
+            ) from error
+
+    async def _shown(self) -> dict[str, Any]:
+        """On the event loop, without a pause."""
+        drivers = sorted(self._groups.drivers.items())
+        now = time.time()
+        last = self._groups.events.last(_EVENTS)
+        return {
+            "version": version("blkcolo"),
+            "now": now,
+            "groups": [_group(driver, now) for _, driver in drivers],
+            "events": [_plain(event(each)) for each in reversed(last)],
+        }
+
+
+def content_security_policy(html: bytes) -> str:
+    """Nothing but this very script and style, and answers of this server."""
+    rules = ["default-src 'none'", "connect-src 'self'", "img-src data:"]
+    for tag in ("script", "style"):
+        found = re.findall(rf"<{tag}>(.*?)</{tag}>".encode(), html, re.DOTALL)
+        hashes = [base64.b64encode(hashlib.sha256(each).digest()) for each in found]
+        sources = " ".join(f"'sha256-{each.decode()}'" for each in hashes)
+        rules.append(f"{tag}-src {sources}")
+    rules += ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+    return "; ".join(rules)
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    return MessageToDict(
+        message,
+        preserving_proto_field_name=True,
+        always_print_fields_with_no_presence=True,
+    )
+
+
+def _group(driver: GroupDriver, now: float) -> dict[str, Any]:
+    conditions = explained(driver)
+    return {
+        "group": _plain(report(driver)),
+        "rpo_seconds": recovery_point_age(now, driver.record.committed_at),
+        "verbs": [_plain(verb_conditions(*each)) for each in conditions.items()],
+        "checkpoints": [_checkpoint(each) for each in driver.taken],
+    }
+
+
+def _checkpoint(taken: Taken) -> dict[str, Any]:
+    run = taken.run
+    return {
+        "epoch": run.epoch,
+        "at": taken.at,
+        "trigger": taken.trigger,
+        "committed": run.outcome is Outcome.COMMITTED,
+        "error": str(run.error) if run.error is not None else "",
+        "seconds": {step.value: took for step, took in run.seconds.items()},
+    }
