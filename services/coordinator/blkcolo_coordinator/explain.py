@@ -253,10 +253,13 @@ _BEGINS = ("connecting", "resyncing", "replicating")
 def _fits(
     reasons: frozenset[Reason], well: str, command: str
 ) -> Callable[[Facts], Seen]:
-    """Holds unless the group is unprotected for one of these reasons."""
+    """Holds unless the group is unprotected for one of these reasons.
+
+    In another state a failure is what was, before the present attempt.
+    """
 
     def look(f: Facts) -> Seen:
-        if f.failure not in reasons:
+        if f.state is not GroupState.UNPROTECTED or f.failure not in reasons:
             return Seen(True, well)
         return Seen(False, f.failure_message, command.format(group=f.group))
 
@@ -289,7 +292,8 @@ def _contents_compared(f: Facts) -> Seen:
 def _checkpoint_committed(f: Facts) -> Seen:
     if f.state is GroupState.PROTECTED:
         return Seen(True, "a checkpoint of this stream is committed")
-    why = f": {f.failure_message}" if f.failure_message else " yet"
+    failed = f.state is GroupState.UNPROTECTED and f.failure_message
+    why = f": {f.failure_message}" if failed else " yet"
     text = f"no checkpoint of this stream is committed{why}"
     return Seen(False, text, f"checkpoint {f.group}")
 
