@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.intent_log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId
+from blkcolo_secondary.disk_buffer import DiskBuffer
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.stop_plan import StopMode
 from tests.memory_files import MemoryFile, MemoryFolder
+from tests.sim.disks import Machine
 
 _VOLUMES = (VolumeId("disk0", "uuid0", 4 * BLOCK_SIZE),)
 
@@ -62,3 +66,14 @@ def test_an_overlay_given_up_by_a_rollback_does_not_return_with_a_failover() -> 
     seen = bytearray(4 * BLOCK_SIZE)
     after.buffer.read_into(0, 0, memoryview(seen))
     assert not any(seen)
+
+
+def test_what_a_start_removed_does_not_return_with_power_loss() -> None:
+    for seed in range(20):
+        machine = Machine("secondary", random.Random(seed), host=True)  # noqa: S311
+        disk = machine.image(4 * BLOCK_SIZE)
+        machine.folder.open("undo-7")
+        machine.folder.sync()
+        DiskBuffer(_VOLUMES, [disk], machine.folder, None, host=True)
+        machine.crashed()
+        assert machine.folder.names() == []

@@ -117,6 +117,8 @@ class DiskBuffer:
             progress,
         )
         self.overlays = self._files.load_overlays(base, stale=settled)
+        if host:
+            self._files.sync_names()  # stale files that came back would count
 
     # What it holds.
 
