@@ -54,6 +54,7 @@ def test_secondary_view_stays_at_checkpoint_and_failover_leads_to_it(
         run("qemu-io", "-r", "-f", "raw", "-c", "read -P 6 1052672 512", view)
         answer = stack.failover()
         assert (answer.committed_epoch, answer.primary_fenced) == (epoch, True)
+        stack.wait_flushed()
         assert stack.image("secondary").read_bytes() == at_checkpoint
         with NbdClient(stack.nbd["primary"], "disk0") as old:
             with pytest.raises(NbdReplyError) as refusal:
@@ -110,6 +111,7 @@ def test_fio_runs_under_ten_checkpoints_a_second_and_failover_is_exact(
             answer = stack.failover()
             process.kill()
         assert answer.committed_epoch == epoch
+        stack.wait_flushed()
         assert stack.image("secondary").read_bytes() == at_checkpoint
 
 
@@ -204,6 +206,7 @@ def test_secondary_vm_writes_to_the_overlay_until_the_next_checkpoint(
         run("qemu-io", "-f", "raw", "-c", "read -P 1 0 64k", view)
         run("qemu-io", "-f", "raw", "-c", "write -P 3 100 200", view)
         stack.failover()
+        stack.wait_flushed()
         expected = disk[:100] + b"\x03" * 200 + disk[300:]
         assert stack.image("secondary").read_bytes() == expected
 
