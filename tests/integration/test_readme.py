@@ -122,8 +122,11 @@ def test_configuration_table_is_that_of_the_settings() -> None:
         ("coordinator", CoordinatorSettings),
     ],
 )
-def test_example_configurations_load(name: str, model: type[PrimarySettings]) -> None:
-    path = ROOT / "deploy" / f"{name}.toml"
+@pytest.mark.parametrize("folder", ["", "compose/one-host", "compose/two-hosts"])
+def test_example_configurations_load(
+    name: str, model: type[PrimarySettings], folder: str
+) -> None:
+    path = ROOT / "deploy" / folder / f"{name}.toml"
     settings = load(model, path)
     assert str(settings.data_dir) == tomllib.loads(path.read_text())["data_dir"]
 

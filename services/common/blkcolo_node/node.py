@@ -18,6 +18,7 @@ from blkcolo.roles import GroupsInRole, Role
 from blkcolo.security.authorization import PeerRole
 from blkcolo.security.service_security import ServiceSecurity
 from blkcolo.v1 import node_pb2_grpc, primary_pb2_grpc
+from blkcolo_node.metrics import NodeCollector
 from blkcolo_node.node_group import NodeGroup
 from blkcolo_node.servicer import NodeServicer
 from blkcolo_node.volume_export import Exports
@@ -63,6 +64,7 @@ class Node:
         receiving = GroupsInRole(
             Role.SECONDARY, self._groups, lambda group: group.replica
         )
+        registry.register(NodeCollector(self._groups))
         registry.register(ForwardCollector(forwarding))
         registry.register(ReplicaCollector(receiving))
         registry.register(self._nbd.metrics)
