@@ -68,7 +68,12 @@ app.command(maintain.verify, group=_OPERATIONS)
 app.command(maintain.grow, group=_OPERATIONS)
 app.command(up.up, group=_SERVICES)
 app.command(health.health, group=_SERVICES)
-app.command("blkcolo_cli.dump.command:dump", name="dump", group=_OPERATIONS)
+app.command(
+    "blkcolo_cli.dump.command:dump",
+    name="dump",
+    help="Write a support bundle without secrets.",
+    group=_OPERATIONS,
+)
 app.command("blkcolo_cli.certs:certs", name="certs", help="Make and show certificates.")
 
 Config = Annotated[Path | None, Parameter(help="TOML file; BLKCOLO_* override it.")]
