@@ -59,27 +59,27 @@ DEFECTS = (
     ),
     Defect(
         "name of an undo layer not synced (host)",
-        _S + "disk_buffer",
-        "                yield Sync(self._files.sync_names)\n",
-        "                yield from ()\n",
+        _S + "layer_stack",
+        "            yield Sync(self._files.sync_names)\n",
+        "            yield from ()\n",
     ),
     Defect(
         "drop of a layer above the commit",
         _S + "disk_buffer",
-        "self.drop_layers(lambda e: e <= oldest_kept)",
-        "self.drop_layers(lambda e: e <= oldest_kept + 1)",
+        "self.layers.drop(lambda e: e <= oldest_kept)",
+        "self.layers.drop(lambda e: e <= oldest_kept + 1)",
     ),
     Defect(
         "newest layer wins in the view",
         _S + "disk_buffer",
-        "[self.layers[e] for e in newest_first][::-1]",
-        "[self.layers[e] for e in newest_first]",
+        "above = self.layers.above(self.base) if",
+        "above = self.layers.above(self.base)[::-1] if",
     ),
     Defect(
         "oldest layer undone first",
         _S + "flush",
-        "(e for e in buffer.layers if e > base), reverse=True)",
-        "(e for e in buffer.layers if e > base))",
+        "in reversed(buffer.layers.above(base)):",
+        "in buffer.layers.above(base):",
     ),
     Defect(
         "holes saved as data that is not there",
@@ -97,12 +97,12 @@ DEFECTS = (
     Defect(
         "overlay kept by a commit",
         _S + "disk_buffer",
-        "oldest_kept)\n        self.drop_overlays()\n",
+        "oldest_kept)\n        self.overlays.drop(epoch)\n",
         "oldest_kept)\n",
     ),
     Defect(
         "edges of an overlay block not copied up",
-        _S + "disk_buffer",
+        _S + "overlays",
         "if covered or block in overlay.blocks:",
         "if True:",
     ),
@@ -115,7 +115,7 @@ DEFECTS = (
     Defect(
         "overlay settled over a newer write",
         _S + "disk_buffer",
-        "            self._settle(volume, covering(offset, len(data)))\n",
+        "        self.overlays.settle(volume, disk, covering(offset, len(data)))\n",
         "",
     ),
     Defect(

@@ -30,28 +30,26 @@ state before or after a step, never between.
 
 from __future__ import annotations
 
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pyroaring import BitMap
 
-from blkcolo.errors import translated
-from blkcolo.extents import BLOCK_SIZE, Blocks, covering
+from blkcolo.extents import BLOCK_SIZE, covering
 from blkcolo.stream import Batch, RecordKind
 from blkcolo_secondary import view
 from blkcolo_secondary.buffer_files import BufferFiles
+from blkcolo_secondary.layer_stack import LayerStack
+from blkcolo_secondary.overlays import Overlays
 from blkcolo_secondary.save_and_write import SaveAndWrite, Sync
 from blkcolo_secondary.view import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from blkcolo.files import BlockFile, Folder
     from blkcolo.records import Progress
     from blkcolo.stream import VolumeId
     from blkcolo_secondary.buffer_files import Discarded
-    from blkcolo_secondary.overlay import Overlay
-    from blkcolo_secondary.undo_layer import UndoLayer
 
 #: One step of a long zero or trim, in bytes.
 STEP = 8 << 20
@@ -104,11 +102,8 @@ class DiskBuffer:
         oldest = base if oldest_kept is None else oldest_kept
         #: True from the moment of a failover at which the layers are undone.
         self.direct = undone
-        self._saves_from: int | None = None if base is None else base + 1
-        if discarded:
-            self._saves_from = 0
-        #: By epoch, oldest first.
-        self.layers = self._files.load_layers(
+        saves_from = None if base is None else base + 1
+        found = self._files.load_layers(
             lambda epoch: (
                 (discarded and not undone)
                 if base is None or oldest is None
@@ -116,7 +111,11 @@ class DiskBuffer:
             ),
             progress,
         )
-        self.overlays = self._files.load_overlays(base, stale=settled)
+        self.layers = LayerStack(
+            found, 0 if discarded else saves_from, self._files, host=host
+        )
+        left = self._files.load_overlays(base, stale=settled)
+        self.overlays = Overlays(left, volumes, self._files, self.read_into, host=host)
         if host:
             self._files.sync_names()  # stale files that came back would count
 
@@ -125,32 +124,21 @@ class DiskBuffer:
     @property
     def buffer_bytes(self) -> int:
         """Undo bytes above the base."""
-        return self.undo_bytes(-1 if self.base is None else self.base, None)
+        return self.layers.bytes_held(-1 if self.base is None else self.base, None)
 
     @property
     def history_bytes(self) -> int:
         """Undo bytes of kept checkpoints."""
-        return 0 if self.base is None else self.undo_bytes(-1, self.base)
-
-    def undo_bytes(self, above: int, up_to: int | None) -> int:
-        """Bytes in the layers of epochs in (above, up_to]."""
-        held = 0
-        for epoch in reversed(self.layers):
-            if epoch <= above:
-                break
-            if up_to is None or epoch <= up_to:
-                held += self.layers[epoch].bytes_held
-        return held
+        return 0 if self.base is None else self.layers.bytes_held(-1, self.base)
 
     def blocks_above(self, base: int) -> list[BitMap]:
         """By volume: the blocks in which disk or view may differ from C(base).
 
         Those of the layers above it, and the overlay's where that lies above it.
         """
-        above = [layer for epoch, layer in self.layers.items() if epoch > base]
         found = []
         for volume, overlay in enumerate(self.overlays):
-            blocks = [layer.saved_blocks(volume) for layer in above]
+            blocks = self.layers.saved_above(base, volume)
             if overlay is not None and base == self.base:
                 blocks.append(overlay.blocks)
             found.append(BitMap.union(BitMap(), *blocks))
@@ -163,16 +151,6 @@ class DiskBuffer:
             for disk, volume in zip(self.disks, self.volumes, strict=True)
         )
 
-    @property
-    def overlay_bytes(self) -> int:
-        """Bytes in overlays."""
-        return sum(o.bytes_held for o in self.overlays if o is not None)
-
-    @property
-    def newest_epoch(self) -> int | None:
-        """The newest epoch that has a layer."""
-        return max(self.layers, default=None)
-
     def has_grown(self, index: int) -> None:
         """A volume is larger now; its new tail reads as zeros in every checkpoint."""
         self._files.sizes[index] = self.volumes[index].size
@@ -181,8 +159,8 @@ class DiskBuffer:
 
     def seal(self, epoch: int) -> None:
         """The epoch's barrier came: from here on its content can become C(epoch)."""
-        if self._saves_from is None:
-            self._saves_from = epoch + 1
+        if self.layers.saves_from is None:
+            self.layers.saves_from = epoch + 1
 
     def apply(self, batch: Batch) -> Iterator[Sync | None]:
         """Saves and writes a batch, in steps; each step leaves a correct view.
@@ -193,8 +171,8 @@ class DiskBuffer:
             Exhausted: no space; nothing is lost, the rest was not applied.
             DataLoss: reading or writing failed, likewise.
         """
-        yield from self._create_layer(batch.epoch)
-        layer = self._layer(batch.epoch)
+        yield from self.layers.create(batch.epoch)
+        layer = self.layers.saving(batch.epoch)
         held = layer.bytes_held if layer is not None else 0
         payload = memoryview(batch.payload)
         step = SaveAndWrite(self.disks, self.volumes, layer, payload)
@@ -226,19 +204,6 @@ class DiskBuffer:
         step.write()
         yield None
 
-    def _create_layer(self, epoch: int) -> Iterator[Sync]:
-        if self._layer(epoch) is None and self._saves(epoch):
-            with translated("creating an undo layer", "", 0):
-                self.layers[epoch] = self._files.new_layer(epoch)
-            if self.host:
-                yield Sync(self._files.sync_names)
-
-    def _saves(self, epoch: int) -> bool:
-        return self._saves_from is not None and epoch >= self._saves_from
-
-    def _layer(self, epoch: int) -> UndoLayer | None:
-        return self.layers.get(epoch) if self._saves(epoch) else None
-
     def commit(self, epoch: int, oldest_kept: int) -> int:
         """Makes C(epoch) the view; returns how many bytes left the buffer.
 
@@ -246,32 +211,19 @@ class DiskBuffer:
             epoch: a prepared epoch above the base; the commit record is written.
             oldest_kept: the oldest checkpoint that stays available.
         """
-        before = self.buffer_bytes + self.overlay_bytes
+        before = self.buffer_bytes + self.overlays.bytes_held
         self.base = epoch
-        self._saves_from = epoch + 1
-        self.drop_layers(lambda e: e <= oldest_kept)
-        self.drop_overlays()
+        self.layers.saves_from = epoch + 1
+        self.layers.drop(lambda e: e <= oldest_kept)
+        self.overlays.drop(epoch)
         return before - self.buffer_bytes
-
-    def drop_layers(self, unwanted: Callable[[int], bool]) -> None:
-        """Forgets the layers of unwanted epochs."""
-        for epoch in [e for e in self.layers if unwanted(e)]:
-            self._files.discard_layer(epoch, self.layers.pop(epoch))
-
-    def drop_overlays(self) -> None:
-        """Forgets the Secondary VM's writes."""
-        for index, overlay in enumerate(self.overlays):
-            if overlay is not None:
-                self._files.discard_overlay(index, overlay)
-                self.overlays[index] = None
-        self._files.overlay_serial = self.base
 
     def forget_base(self) -> None:
         """Gives up every checkpoint: nothing is saved until the next one."""
-        self.drop_layers(lambda _: True)
+        self.layers.drop(lambda _: True)
         self.base = None
-        self._saves_from = None
-        self.drop_overlays()
+        self.layers.saves_from = None
+        self.overlays.drop(None)
 
     def save_all(self) -> None:
         """Gives up every checkpoint; from here on the layers lead back to this.
@@ -281,14 +233,14 @@ class DiskBuffer:
         """
         self.forget_base()
         self.sweep()
-        self._saves_from = 0
+        self.layers.saves_from = 0
         self.direct = False
 
     def lead_to(self, base: int) -> None:
         """Makes an older checkpoint the view; the overlay is given up."""
         if base != self.base:
             self.base = base
-            self.drop_overlays()
+            self.overlays.drop(base)
 
     def take_dropped(self) -> Discarded:
         """Hands over the files of what was dropped up to now; see `Discarded`.
@@ -305,13 +257,6 @@ class DiskBuffer:
 
     # The reader's side.
 
-    def _above(self, epoch: int | None) -> list[UndoLayer]:
-        """The layers above an epoch, oldest first; none before the first commit."""
-        if epoch is None:
-            return []
-        newest_first = takewhile(lambda e: e > epoch, reversed(self.layers))
-        return [self.layers[e] for e in newest_first][::-1]
-
     def segments(
         self, volume: int, offset: int, length: int, at: int | None = None
     ) -> list[view.Segment]:
@@ -324,9 +269,10 @@ class DiskBuffer:
             at: a kept checkpoint; by default the base, with the overlay.
         """
         if at is not None:
-            return view.plan(volume, offset, length, None, self._above(at))
-        overlay = self.overlays[volume]
-        return view.plan(volume, offset, length, overlay, self._above(self.base))
+            return view.plan(volume, offset, length, None, self.layers.above(at))
+        # Before the first commit the view is the disk.
+        above = self.layers.above(self.base) if self.base is not None else []
+        return view.plan(volume, offset, length, self.overlays[volume], above)
 
     def read_into(
         self, volume: int, offset: int, target: memoryview, at: int | None = None
@@ -354,53 +300,21 @@ class DiskBuffer:
 
     def write(self, volume: int, offset: int, data: memoryview) -> None:
         """Writes into the overlay, or to the disk when `direct`; raises OSError."""
-        if self.direct:
-            self._settle(volume, covering(offset, len(data)))
-            self.disks[volume].write(offset, data)
+        if not self.direct:
+            self.overlays.write(volume, offset, data)
             return
-        overlay = self._overlay_for(volume)
-        self._fill_edges(volume, offset, len(data))
-        overlay.write(offset, data)
-        overlay.mark(covering(offset, len(data)))
+        disk = self.disks[volume]
+        self.overlays.settle(volume, disk, covering(offset, len(data)))
+        disk.write(offset, data)
 
     def zero(self, volume: int, offset: int, length: int, *, may_trim: bool) -> None:
         """Zeroes in the overlay, or on the disk when `direct`; raises OSError."""
-        if self.direct:
-            self._settle(volume, covering(offset, length))
-            self.disks[volume].zero(offset, length, may_trim=may_trim)
+        if not self.direct:
+            self.overlays.zero(volume, offset, length)
             return
-        overlay = self._overlay_for(volume)
-        self._fill_edges(volume, offset, length)
-        overlay.zero(offset, length)
-        overlay.mark(covering(offset, length))
-
-    def _settle(self, volume: int, blocks: Blocks) -> None:
-        """Moves blocks of the overlay to the disk; raises OSError."""
-        overlay = self.overlays[volume]
-        if overlay is not None and overlay.blocks.range_cardinality(*blocks):
-            overlay.settle(self.disks[volume], self.volumes[volume].size, blocks)
-
-    def _overlay_for(self, volume: int) -> Overlay:
-        overlay = self.overlays[volume]
-        if overlay is None:
-            overlay = self.overlays[volume] = self._files.new_overlay(volume)
-            if self.host:
-                self._files.sync_names()
-        return overlay
-
-    def _fill_edges(self, volume: int, offset: int, length: int) -> None:
-        """Copies up the first and last block where they are only partly written."""
-        overlay = self._overlay_for(volume)
-        size = self.volumes[volume].size
-        first, end = covering(offset, length)
-        for block in {first, end - 1}:
-            extent = Blocks(block, block + 1).extent(size)
-            covered = offset <= extent.offset and extent.end <= offset + length
-            if covered or block in overlay.blocks:
-                continue
-            content = bytearray(extent.length)
-            self.read_into(volume, extent.offset, memoryview(content))
-            overlay.write(extent.offset, content)
+        disk = self.disks[volume]
+        self.overlays.settle(volume, disk, covering(offset, length))
+        disk.zero(offset, length, may_trim=may_trim)
 
     def sync_disks(self) -> None:
         """Makes the disks durable; any thread.
@@ -414,15 +328,10 @@ class DiskBuffer:
     def sync(self) -> None:
         """Makes disks and overlays durable; any thread; raises OSError."""
         self.sync_disks()
-        for overlay in self.overlays:
-            if overlay is not None:
-                overlay.sync()
+        self.overlays.sync()
 
     def close(self) -> None:
         """Closes layers and overlays, keeps their files."""
         self.sweep()
-        for layer in self.layers.values():
-            layer.close()
-        for overlay in self.overlays:
-            if overlay is not None:
-                overlay.close()
+        self.layers.close()
+        self.overlays.close()

@@ -46,13 +46,13 @@ def steps(
     if failover:
         journal.update(phase=Phase.SETTLING)
         buffer.direct = True
-        buffer.drop_layers(lambda _: True)
+        buffer.layers.drop(lambda _: True)
         yield from settle_overlays(buffer)
         journal.update(phase=Phase.FAILED_OVER)
     else:
         journal.update(phase=Phase.STOPPED)
-        buffer.drop_layers(lambda epoch: base is None or epoch > base)
-    buffer.drop_overlays()
+        buffer.layers.drop(lambda epoch: base is None or epoch > base)
+    buffer.overlays.drop(base)
 
 
 def roll_back(buffer: DiskBuffer) -> Iterator[int]:
@@ -65,8 +65,7 @@ def roll_back(buffer: DiskBuffer) -> Iterator[int]:
             repeats.
     """
     base, moved = -1 if buffer.base is None else buffer.base, 0
-    for epoch in sorted((e for e in buffer.layers if e > base), reverse=True):
-        layer = buffer.layers[epoch]
+    for layer in reversed(buffer.layers.above(base)):
         for volume, extent, run in layer.contents():
             disk = buffer.disks[volume]
             if run.position != HOLE:

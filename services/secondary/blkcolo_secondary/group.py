@@ -353,7 +353,7 @@ class ReplicaGroup:
     def _start_flush(self) -> None:
         self.replica.failure = None
         buffer = self.replica.buffer
-        self.flush_total_bytes = buffer.buffer_bytes + buffer.overlay_bytes
+        self.flush_total_bytes = buffer.buffer_bytes + buffer.overlays.bytes_held
         self._flush_done_bytes = 0
         self._flush = asyncio.create_task(
             self._run_flush(), name=f"flush {self.replica.group}"

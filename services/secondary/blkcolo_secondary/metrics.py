@@ -41,7 +41,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
     ),
     "overlay_bytes": (
         "Bytes of the Secondary VM's writes in the Disk Buffer.",
-        lambda group: group.replica.buffer.overlay_bytes,
+        lambda group: group.replica.buffer.overlays.bytes_held,
     ),
     "flush_remaining_bytes": (
         "Bytes that a flush has still to move.",

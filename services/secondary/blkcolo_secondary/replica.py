@@ -377,7 +377,7 @@ class Replica:
             (*durable.history, Checkpoint(epoch, now)),
             self.options.history,
             now,
-            self.buffer.undo_bytes,
+            self.buffer.layers.bytes_held,
             self.readers,
         )
         self.journal.commit(
@@ -493,7 +493,9 @@ class Replica:
     def newest_epoch(self) -> int:
         """The newest epoch that anything was received in."""
         streamed = self.stream.epoch if self.stream is not None else 0
-        return max(self.buffer.newest_epoch or 0, self.journal.state.epoch, streamed)
+        return max(
+            self.buffer.layers.newest_epoch or 0, self.journal.state.epoch, streamed
+        )
 
     def flush_steps(self) -> Iterator[int | Sync]:
         """Brings the disk to what the stop asked for; yields bytes moved by steps.

@@ -37,7 +37,7 @@ def report(group: ReplicaGroup, nbd_uri: Callable[[str], str]) -> pb.ReplicaStat
         received_seq=stream.received if stream is not None else 0,
         applied_seq=stream.applied if stream is not None else 0,
         buffer_bytes=replica.buffer.buffer_bytes,
-        overlay_bytes=replica.buffer.overlay_bytes,
+        overlay_bytes=replica.buffer.overlays.bytes_held,
         volumes=[encode_volume(volume) for volume in replica.volumes],
         secondary_vm=group.secondary_vm,
         nbd_uris=[nbd_uri(volume.name) for volume in replica.volumes],
@@ -66,7 +66,7 @@ def checkpoint_entries(
             committed_timestamp_seconds=checkpoint.committed_at,
         )
         if newer is not None:
-            entry.undo_bytes = replica.buffer.undo_bytes(checkpoint.epoch, newer)
+            entry.undo_bytes = replica.buffer.layers.bytes_held(checkpoint.epoch, newer)
             names = (checkpoint_name(v.name, checkpoint.epoch) for v in replica.volumes)
             entry.nbd_uris.extend(nbd_uri(name) for name in names)
         newer = checkpoint.epoch
