@@ -24,9 +24,14 @@ from blkcolo_secondary.stop_plan import StopMode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.sim.host import HostNode
     from tests.sim.world import World
 
+    _Serve = Callable[[Any, Callable[[Any], None]], None]
+
 _POLICY = Policy(min_interval_seconds=0.05, max_interval_seconds=0.1)
+#: What the process is called.
+COORDINATOR = "coordinator"
 _CALL = 0.5
 _POLL = 0.05
 _FAILED_OVER = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
@@ -43,7 +48,7 @@ class CoordinatorNode:
         self._waiting = 0
         self._backoff = Backoff()
         self._last_at: float | None = None
-        world.later("coordinator", 0.0, self.tick)
+        world.later(COORDINATOR, 0.0, self.tick)
 
     @property
     def generation(self) -> int:
@@ -52,21 +57,36 @@ class CoordinatorNode:
     def tick(self) -> None:
         """Asks both sides, and decides when both have answered, or have not."""
         self._waiting = 2
-        self._ask("primary", self._take_primary)
-        self._ask("secondary", self._take_secondary)
+        self._ask_primary(self._take_primary)
+        self._ask_secondary(self._take_secondary)
 
     def _say(self, text: str) -> None:
-        self.world.note("coordinator", text)
+        self.world.note(COORDINATOR, text)
 
     def _raise_generation(self) -> None:
         self.store["generation"] = self.generation + 1
         self._say(f"generation {self.generation}")
 
     def _again(self) -> None:
-        self.world.later("coordinator", _POLL, self.tick)
+        self.world.later(COORDINATOR, _POLL, self.tick)
 
-    def _ask(self, name: str, take: Callable[[Any], None]) -> None:
-        self.world.call(name, lambda node, answer: answer(node.status()), take, _CALL)
+    def _to_primary(self, serve: _Serve, done: Callable[[Any], None]) -> None:
+        def work(node: HostNode, answer: Callable[[Any], None]) -> None:
+            serve(node.forwarding(), answer)
+
+        self.world.call(self.store["primary"], work, done, _CALL)
+
+    def _to_secondary(self, serve: _Serve, done: Callable[[Any], None]) -> None:
+        def work(node: HostNode, answer: Callable[[Any], None]) -> None:
+            serve(node.receiving(), answer)
+
+        self.world.call(self.store["secondary"], work, done, _CALL)
+
+    def _ask_primary(self, take: Callable[[Any], None]) -> None:
+        self._to_primary(lambda node, answer: answer(node.status()), take)
+
+    def _ask_secondary(self, take: Callable[[Any], None]) -> None:
+        self._to_secondary(lambda node, answer: answer(node.status()), take)
 
     def _take_primary(self, answer: Any) -> None:
         self.primary = None if isinstance(answer, BlkcoloError) else answer
@@ -144,12 +164,7 @@ class CoordinatorNode:
                 self._backoff.failed(now, answer)
             self._again()
 
-        self.world.call(
-            "primary",
-            lambda node, answer: answer(node.start(generation)),
-            done,
-            _CALL,
-        )
+        self._to_primary(lambda node, answer: answer(node.start(generation)), done)
 
     # Runs.
 
@@ -182,7 +197,8 @@ class CoordinatorNode:
                     answer(node.do_checkpoint(epoch, generation))
 
         of_primary = step in (Step.PREPARE_PRIMARY, Step.DO_PRIMARY)
-        self.world.call("primary" if of_primary else "secondary", serve, done, _CALL)
+        call = self._to_primary if of_primary else self._to_secondary
+        call(serve, done)
 
     def _fail_over(self, run: FailoverRun) -> None:
         if run.step is None:
@@ -217,20 +233,15 @@ class CoordinatorNode:
             self._fail_over(run)
 
         if run.step is FailoverStep.ASK_SECONDARY:
-            self._ask("secondary", asked)
+            self._ask_secondary(asked)
         elif run.step is FailoverStep.FENCE_PRIMARY:
-            self.world.call(
-                "primary",
-                lambda node, answer: answer(node.fence(generation)),
-                fenced,
-                _CALL,
+            self._to_primary(
+                lambda node, answer: answer(node.fence(generation)), fenced
             )
         else:
-            self.world.call(
-                "secondary",
+            self._to_secondary(
                 lambda node, answer: node.fail_over(generation, run.epoch, answer),
                 stopped,
-                _CALL,
             )
 
     def _failover_ended(self, run: FailoverRun) -> None:
@@ -247,11 +258,9 @@ class CoordinatorNode:
         if self.primary is None or self.primary["state"] is ForwardState.FENCED:
             self._again()
         else:
-            self.world.call(
-                "primary",
+            self._to_primary(
                 lambda node, answer: answer(node.fence(generation)),
                 lambda _answer: self._again(),
-                _CALL,
             )
 
     def _retry_flush(self) -> None:
@@ -265,7 +274,7 @@ class CoordinatorNode:
             else:
                 node.stop(StopMode.ROLLBACK, generation, answer)
 
-        self.world.call("secondary", serve, lambda _answer: self._again(), _CALL)
+        self._to_secondary(serve, lambda _answer: self._again())
 
     # What its operator orders.
 
@@ -283,11 +292,9 @@ class CoordinatorNode:
         self._say(f"stop ordered: {mode.name}")
 
         def primary_stopped(_answer: Any) -> None:
-            self.world.call(
-                "secondary",
+            self._to_secondary(
                 lambda node, answer: node.stop(mode, generation, answer),
                 secondary_stopped,
-                _CALL,
             )
 
         def secondary_stopped(answer: Any) -> None:
@@ -297,11 +304,9 @@ class CoordinatorNode:
                 self.store["state"] = GroupState.STOPPED
             self._again()
 
-        self.world.call(
-            "primary",
+        self._to_primary(
             lambda node, answer: node.stop(generation, deadline, answer),
             primary_stopped,
-            _CALL,
         )
 
     def resume(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blkcolo.records import HEADER_SIZE, MAGIC
 from blkcolo_secondary.stop_plan import StopMode
+from tests.sim.coordinator_node import COORDINATOR
 from tests.sim.network import ignore
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     _Call = Callable[[Any, Callable[[Any], None]], None]
 
-_PROCESSES = ("primary", "secondary", "secondary", "coordinator")
 _HEAD = struct.Struct("<4sBBHQQII")
 _WATERMARK = 0
 
@@ -61,27 +61,29 @@ class Faults:
         if world.quiet:
             return
         world.clock.after(rng.expovariate(3.0), self._rival)
-        side = rng.choice(("primary", "secondary"))
-        known = world.oracle.generation_of(side)
+        host = rng.choice((world.primary, world.secondary))
+        known = world.oracle.sides[host].newest
+        answered = world.oracle.sides[world.secondary].answered
         stale = rng.random() < 0.5
-        epoch = (world.oracle.answered or 0) - rng.randint(0, 2)
+        epoch = (answered or 0) - rng.randint(0, 2)
         generation = known - 1 if stale else known
-        if side == "primary":
+        if host == world.primary:
             calls = _calls_of_primary(generation, epoch)
         else:
             calls = _calls_of_secondary(generation, epoch)
         if not stale:
             calls = calls[:1]  # what does no harm when it is said again
-        if known > 0 and epoch >= 0 and world.oracle.answered is not None:
+        if known > 0 and epoch >= 0 and answered is not None:
             call = rng.choice(calls)
-            world.call(side, call, ignore, 1.0)
+            world.call(host, call, ignore, 1.0)
 
     def _next(self) -> None:
         world, rng = self._world, self._rng
         if world.quiet:
             return
         world.clock.after(rng.expovariate(1.2), self._next)
-        name, kind = rng.choice(_PROCESSES), rng.random()
+        processes = (world.primary, world.secondary, world.secondary, COORDINATOR)
+        name, kind = rng.choice(processes), rng.random()
         if kind < 0.25:
             world.cut_stream()
         elif kind < 0.6:
@@ -98,19 +100,21 @@ class Faults:
 
 def _calls_of_primary(generation: int, epoch: int) -> list[_Call]:
     return [
-        lambda node, answer: answer(node.do_checkpoint(epoch, generation)),
-        lambda node, answer: answer(node.prepare(epoch, generation)),
-        lambda node, answer: answer(node.fence(generation)),
-        lambda node, answer: answer(node.start(generation)),
+        lambda node, answer: answer(node.forwarding().do_checkpoint(epoch, generation)),
+        lambda node, answer: answer(node.forwarding().prepare(epoch, generation)),
+        lambda node, answer: answer(node.forwarding().fence(generation)),
+        lambda node, answer: answer(node.forwarding().start(generation)),
     ]
 
 
 def _calls_of_secondary(generation: int, epoch: int) -> list[_Call]:
     return [
-        lambda node, answer: node.do_checkpoint(epoch, generation, answer),
-        lambda node, answer: node.prepare(epoch, generation, 0.0, answer),
-        lambda node, answer: node.stop(StopMode.ROLLBACK, generation, answer),
-        lambda node, answer: node.fail_over(generation, None, answer),
+        lambda node, answer: node.receiving().do_checkpoint(epoch, generation, answer),
+        lambda node, answer: node.receiving().prepare(epoch, generation, 0.0, answer),
+        lambda node, answer: node.receiving().stop(
+            StopMode.ROLLBACK, generation, answer
+        ),
+        lambda node, answer: node.receiving().fail_over(generation, None, answer),
     ]
 
 

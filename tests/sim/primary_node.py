@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from blkcolo.stream import Response
     from blkcolo_primary.settler import Settler
+    from tests.sim.host import Host
     from tests.sim.network import Stream
     from tests.sim.vm import VmWrite
     from tests.sim.world import World
@@ -46,10 +47,12 @@ _BESIDES = 160 << 10
 class PrimaryNode:
     """One life of the primary."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, host: Host) -> None:
         self.world = world
-        self.machine = world.primary_machine
-        self.disks = world.primary_disks
+        self.name = host.name
+        self.machine = host.machine
+        self.disks = host.disks
+        self.side = host.side
         sizes = [disk.size for disk in self.disks]
         self.core = ForwarderCore(
             "vm",
@@ -89,12 +92,12 @@ class PrimaryNode:
     def start(self, generation: int) -> None:
         """StartReplication."""
         self.core.start(generation)
-        self.world.oracle.admitted("primary", generation)
+        self.side.admitted(generation)
         self._drop_stream()
-        stream = self.stream = self.world.connect()
+        stream = self.stream = self.world.connect(self.name)
         guard = self.world.guard
-        stream.on_response = guard("primary", lambda m: self._on_response(stream, m))
-        stream.on_primary_end = guard("primary", lambda e: self._on_end(stream, e))
+        stream.on_response = guard(self.name, lambda m: self._on_response(stream, m))
+        stream.on_primary_end = guard(self.name, lambda e: self._on_end(stream, e))
         stream.request(1, Hello("vm", generation, self.world.volumes))
         self._progress_at = self.world.clock.now
         self._watch(stream)
@@ -109,15 +112,15 @@ class PrimaryNode:
         if now - self._progress_at > _LINK_TIMEOUT:
             self.lose(Unavailable(Reason.LINK_LOST, "no progress"))
         else:
-            self.world.later("primary", 0.5, lambda: self._watch(stream))
+            self.world.later(self.name, 0.5, lambda: self._watch(stream))
 
     def prepare(self, epoch: int, generation: int) -> int:
         """PrepareCheckpoint."""
         before = self.core.epoch
         seq = self.core.prepare(epoch, generation)
-        self.world.oracle.admitted("primary", generation)
+        self.side.admitted(generation)
         if self.core.epoch > before:
-            self.world.note("primary", f"barrier {epoch} is message {seq}")
+            self.world.note(self.name, f"barrier {epoch} is message {seq}")
             self.world.oracle.at_barrier(epoch, self.disks)
         self.pump()
         return seq
@@ -125,12 +128,12 @@ class PrimaryNode:
     def do_checkpoint(self, epoch: int, generation: int) -> int:
         """DoCheckpoint."""
         committed = self.core.do_checkpoint(epoch, generation)
-        self.world.oracle.admitted("primary", generation)
+        self.side.admitted(generation)
         due = self.core.intent_is_stale or self.world.rng.random() < 0.8
         if due and not self.core.intent.clearing:
             self.core.intent.start_clear()
-            self.world.faults.moment("primary")
-            self.world.later("primary", self.world.rng.uniform(0, 0.1), self._synced)
+            self.world.faults.moment(self.name)
+            self.world.later(self.name, self.world.rng.uniform(0, 0.1), self._synced)
         return committed
 
     def _synced(self) -> None:
@@ -144,20 +147,20 @@ class PrimaryNode:
 
     def _clear_intent(self) -> None:
         if self._syncing:
-            self.world.later("primary", 0.001, self._clear_intent)
+            self.world.later(self.name, 0.001, self._clear_intent)
             return
         try:
             self.core.finish_clear_intent(durable=self.machine.host)
-            self.world.faults.moment("secondary")
+            self.world.faults.moment(self.world.other(self.name))
         except OSError:
             self.core.intent.abandon_clear()
 
     def fence(self, generation: int) -> None:
         """Fence."""
         self.core.fence(generation)
-        self.world.oracle.admitted("primary", generation)
-        self.world.oracle.fenced(generation)
-        self.world.faults.moment("primary")
+        self.side.admitted(generation)
+        self.side.fenced(generation)
+        self.world.faults.moment(self.name)
         self._drop_stream()
 
     def stop(
@@ -171,7 +174,7 @@ class PrimaryNode:
                 answer(DeadlineMissed(Reason.DEADLINE, "not drained"))
                 return
             self.world.later(
-                "primary", 0.005, lambda: self.stop(generation, deadline, answer)
+                self.name, 0.005, lambda: self.stop(generation, deadline, answer)
             )
             return
         drained = self.core.state is ForwardState.REPLICATING
@@ -180,7 +183,7 @@ class PrimaryNode:
         except BlkcoloError as error:
             answer(error)
             return
-        self.world.oracle.admitted("primary", generation)
+        self.side.admitted(generation)
         if drained:
             self.world.oracle.drained(self.disks)
         self._drop_stream()
@@ -195,7 +198,7 @@ class PrimaryNode:
 
     def lose(self, error: BlkcoloError) -> None:
         """The stream is given up."""
-        self.world.note("primary", f"loses the stream: {error}")
+        self.world.note(self.name, f"loses the stream: {error}")
         self.core.lose(error)
         self._drop_stream()
 
@@ -214,7 +217,7 @@ class PrimaryNode:
                     core.welcome(message)
                     plan = core.plan.name if core.plan is not None else ""
                     text = f"welcomed into epoch {message.epoch}, resync {plan}"
-                    self.world.note("primary", text)
+                    self.world.note(self.name, text)
                     self.world.tally[f"resync {plan}"] += 1
                 case Ack():
                     if core.outbox is not None:
@@ -232,7 +235,7 @@ class PrimaryNode:
         core = self.core
         settler = core.settler
         if settler is not None and settler.needs_sync:
-            self.world.later("primary", 0.002, self._sync_settled(settler))
+            self.world.later(self.name, 0.002, self._sync_settled(settler))
         try:
             stepped = core.resync_step()
         except OSError as error:
@@ -240,7 +243,7 @@ class PrimaryNode:
             return
         if stepped and not self._pumping:
             self._pumping = True
-            self.world.later("primary", 0.001, self._pump_again)
+            self.world.later(self.name, 0.001, self._pump_again)
         while core.outbox is not None and self.stream is not None:
             taken = core.outbox.take()
             if taken is None:
@@ -309,14 +312,14 @@ class PrimaryNode:
                 self._write(write)
             self._sync_marks()
 
-        self.world.later("primary", self.world.rng.uniform(0, 0.01), done)
+        self.world.later(self.name, self.world.rng.uniform(0, 0.01), done)
 
     def _write(self, write: VmWrite) -> None:
         core, disk = self.core, self.disks[write.volume]
         if core.state is ForwardState.FENCED:
             return
-        self.world.oracle.vm_writes("primary", core.generation)
-        content = self.world.oracle.primary[write.volume]
+        self.world.oracle.vm_writes(self.name, core.generation)
+        content = self.side.contents[write.volume]
         content.begin(write.offset, write.content)
         try:
             if write.data is not None:
@@ -335,15 +338,15 @@ class PrimaryNode:
             if write.flush and self.machine.host:
                 self._flush()
         except OSError as error:
-            self.world.note("primary", f"refuses {write}: {error}")
+            self.world.note(self.name, f"refuses {write}: {error}")
         else:
             assert seq is not None or not core.protected, "I5: bypassed, and protected"
-            self.world.note("primary", f"{write} in epoch {core.epoch}, message {seq}")
+            self.world.note(self.name, f"{write} in epoch {core.epoch}, message {seq}")
             self.world.tally["write of the VM"] += 1
         self.pump()
 
     def _flush(self) -> None:
-        for disk, content in zip(self.disks, self.world.oracle.primary, strict=True):
+        for disk, content in zip(self.disks, self.side.contents, strict=True):
             disk.sync()
             content.flushed()
 
@@ -352,7 +355,7 @@ class PrimaryNode:
         in_flight = self.core.in_flight_bytes
         assert in_flight < _WINDOW + _BESIDES, f"I6: {in_flight} bytes in flight"
         assert not (self.core.protected and self.core.outbox is None), "I5: no stream"
-        self.world.oracle.check_primary(self.disks)
+        self.side.check_primary(self.disks)
 
 
 def unreachable(name: str) -> Unavailable:

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, from_os_error
 from blkcolo.intent_log import IntentLog
-from blkcolo.stream import Barrier, Batch, Hello, Mismatch, StreamFailure, Verify
+from blkcolo.stream import Batch, Hello, Mismatch, StreamFailure
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.save_and_write import Sync
 from blkcolo_secondary.stop_plan import StopMode
+from tests.sim.telling import places, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from blkcolo.stream import Request
     from blkcolo_secondary.receiver import Receiver
+    from tests.sim.host import Host
     from tests.sim.network import Stream
     from tests.sim.vm import VmWrite
     from tests.sim.world import World
@@ -37,14 +39,16 @@ _QUEUE = 256 << 10
 class SecondaryNode:
     """One life of the secondary."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, host: Host) -> None:
         self.world = world
-        self.machine = world.secondary_machine
+        self.name = host.name
+        self.machine = host.machine
+        self.side = host.side
         scenario = world.scenario
         self.replica = Replica(
             "vm",
             world.volumes,
-            world.secondary_disks,
+            host.disks,
             self.machine.folder,
             IntentLog(self.machine.folder, "vm", [v.size for v in world.volumes], 4096),
             lambda: f"copy {world.rng.random()}",
@@ -65,7 +69,7 @@ class SecondaryNode:
             self._start_flush()
 
     def _say(self, text: str) -> None:
-        self.world.note("secondary", text)
+        self.world.note(self.name, text)
 
     def _work_time(self) -> float:
         return self.world.rng.uniform(0.0, self.world.scenario.step)
@@ -75,10 +79,10 @@ class SecondaryNode:
     def accept(self, stream: Stream) -> None:
         """A connection from the primary."""
         stream.on_request = self.world.guard(
-            "secondary", lambda seq, message: self._on_request(stream, seq, message)
+            self.name, lambda seq, message: self._on_request(stream, seq, message)
         )
         stream.on_secondary_end = self.world.guard(
-            "secondary", lambda: self._on_end(stream)
+            self.name, lambda: self._on_end(stream)
         )
 
     def _on_request(self, stream: Stream, seq: int, message: Request) -> None:
@@ -105,10 +109,10 @@ class SecondaryNode:
             stream.response(StreamFailure(error))
             return
         self._say(f"takes a stream of generation {hello.generation}: {welcome}")
-        self.world.oracle.admitted("secondary", hello.generation)
+        self.side.admitted(hello.generation)
         self.world.oracle.streams_again()
         if welcome.committed is not None:
-            self.world.faults.moment("secondary")
+            self.world.faults.moment(self.name)
         self._stream, self._applying, self._done = stream, None, 1
         self._queue.clear()
         stream.response(welcome)
@@ -132,11 +136,11 @@ class SecondaryNode:
     def _apply_soon(self) -> None:
         if self._applying is None and self._queue and self.replica.stream is not None:
             self._current, message = self._queue.popleft()
-            self._say(f"applies message {self._current}: {_told(message)}")
+            self._say(f"applies message {self._current}: {told(message)}")
             self._applying = self.replica.apply(
                 self.replica.stream, self._current, message
             )
-            self.world.later("secondary", self._work_time(), self._step(self._applying))
+            self.world.later(self.name, self._work_time(), self._step(self._applying))
 
     def _step(self, applying: Iterator[Any]) -> Callable[[], None]:
         def step() -> None:
@@ -154,9 +158,9 @@ class SecondaryNode:
                 self._apply_soon()
                 return
             if isinstance(effect, Mismatch):
-                self._say(f"differs at {_places(e[:3] for e in effect.extents)}")
+                self._say(f"differs at {places(e[:3] for e in effect.extents)}")
                 stream.response(effect)
-            self.world.later("secondary", self._work_time(), lambda: sync(effect))
+            self.world.later(self.name, self._work_time(), lambda: sync(effect))
 
         def sync(effect: object) -> None:
             if isinstance(effect, Sync):
@@ -194,7 +198,7 @@ class SecondaryNode:
         except BlkcoloError as error:
             answer(error)
             return
-        self.world.oracle.admitted("secondary", generation)
+        self.side.admitted(generation)
         if prepared is not None:
             if self._stream is not None and epoch > (self.replica.committed or -1):
                 self.world.oracle.prepared(epoch, self._stream.spoiled_in)
@@ -203,14 +207,14 @@ class SecondaryNode:
             answer(DeadlineMissed(Reason.DEADLINE, "not prepared"))
         else:
             again = lambda: self.prepare(epoch, generation, deadline, answer)  # noqa: E731
-            self.world.later("secondary", 0.002, again)
+            self.world.later(self.name, 0.002, again)
 
     def do_checkpoint(
         self, epoch: int, generation: int, answer: Callable[..., None]
     ) -> None:
         """DoCheckpoint; what has to be durable is made so between its steps."""
         steps = self.replica.commit_steps(epoch, generation, self.world.clock.now)
-        self.world.faults.moment("secondary")
+        self.world.faults.moment(self.name)
         self._commit(generation, steps, answer)
 
     def _commit(
@@ -226,12 +230,12 @@ class SecondaryNode:
         except StopIteration as end:
             self._say(f"commits {end.value.epoch}")
             self.world.tally["commit"] += 1
-            self.world.oracle.commit_answered(end.value.epoch)
-            self.world.oracle.admitted("secondary", generation)
+            self.side.commit_answered(end.value.epoch)
+            self.side.admitted(generation)
             answer(end.value)
-            self.world.later("secondary", self._work_time(), self._sweep)
+            self.world.later(self.name, self._work_time(), self._sweep)
         else:
-            self.world.later("secondary", self._work_time(), lambda: carry_out(sync))
+            self.world.later(self.name, self._work_time(), lambda: carry_out(sync))
 
         def carry_out(sync: Sync) -> None:
             try:
@@ -253,20 +257,20 @@ class SecondaryNode:
         self, generation: int, epoch: int | None, answer: Callable[..., None]
     ) -> None:
         """StopReplication with failover: answers at once."""
-        oracle, before = self.world.oracle, self.replica.state
+        side, before = self.side, self.replica.state
         if before not in _ENDED:
-            oracle.failing_over_to(epoch)
+            side.failing_over_to(epoch)
         try:
             self.replica.stop(StopMode.FAILOVER, generation, epoch)
         except BlkcoloError as error:
             if self.replica.state not in _ENDED:
-                oracle.failing_over_to(None)
+                side.failing_over_to(None)
             answer(error)
             return
-        oracle.admitted("secondary", generation)
+        side.admitted(generation)
         if before not in _ENDED:
             self._say(f"fails over to {self.replica.shown}")
-            self.world.faults.moment("secondary")
+            self.world.faults.moment(self.name)
         self._end_stream()
         answer(self.replica.shown)
 
@@ -275,16 +279,16 @@ class SecondaryNode:
     ) -> None:
         """StopReplication without failover: answers when the disk is ready."""
         if mode is StopMode.KEEP_LATEST:
-            self.world.oracle.giving_up()
+            self.side.giving_up()
         before = self.replica.state
         try:
             self.replica.stop(mode, generation)
         except BlkcoloError as error:
             answer(error)
             return
-        self.world.oracle.admitted("secondary", generation)
+        self.side.admitted(generation)
         self._say(f"stops: {mode.name}")
-        self.world.faults.moment("secondary")
+        self.world.faults.moment(self.name)
         if mode is StopMode.KEEP_LATEST and before is not self.replica.state:
             self.world.oracle.kept_latest(self.replica.buffer.disks)
             self._reading = None
@@ -301,7 +305,7 @@ class SecondaryNode:
 
     def _start_flush(self) -> None:
         self._flush = self.replica.flush_steps()
-        self.world.later("secondary", self._work_time(), self._flush_step)
+        self.world.later(self.name, self._work_time(), self._flush_step)
 
     def _flush_step(self) -> None:
         if self._flush is None:
@@ -317,10 +321,10 @@ class SecondaryNode:
         if effect is self:
             self._say(f"flushed: {self.replica.state.name}")
             self.world.tally[f"flush to {self.replica.state.name}"] += 1
-            self.world.faults.moment("secondary", weight=5)
+            self.world.faults.moment(self.name, weight=5)
             self._flush = None
             return
-        self.world.later("secondary", 4 * self._work_time(), self._flush_step)
+        self.world.later(self.name, 4 * self._work_time(), self._flush_step)
 
     # Who reads and writes the view.
 
@@ -332,8 +336,8 @@ class SecondaryNode:
         if not ended and not (beside and replica.committed is not None):
             return
         if ended:
-            self.world.oracle.vm_writes("secondary", replica.generation)
-        content = self.world.oracle.view_content(write.volume)
+            self.world.oracle.vm_writes(self.name, replica.generation)
+        content = self.side.view_content(write.volume)
         if content is None:
             return
         self._say(f"{write} into the view of {replica.shown}")
@@ -349,7 +353,7 @@ class SecondaryNode:
             if write.flush and self.machine.host:
                 buffer.sync()
                 for other in range(len(self.world.volumes)):
-                    flushed = self.world.oracle.view_content(other)
+                    flushed = self.side.view_content(other)
                     if flushed is not None:
                         flushed.flushed()
         except OSError as error:
@@ -368,7 +372,7 @@ class SecondaryNode:
     def check(self) -> None:
         """I1 to I3, what is being read stays, and I6."""
         replica = self.replica
-        self.world.oracle.check(replica)
+        self.side.check_secondary(replica)
         if self._reading is not None and replica.state is ReplicaState.RECEIVING:
             kept = [checkpoint.epoch for checkpoint in replica.checkpoints]
             if replica.committed is not None:
@@ -377,23 +381,3 @@ class SecondaryNode:
             len(message.payload) for _, message in self._queue if type(message) is Batch
         )
         assert queued <= _QUEUE, f"I6: {queued} bytes are queued"
-
-
-def _told(message: Request) -> str:
-    match message:
-        case Batch():
-            columns = zip(
-                message.volumes, message.offsets, message.lengths, strict=True
-            )
-            return f"epoch {message.epoch}, {_places(columns)}"
-        case Barrier():
-            return f"barrier {message.epoch}"
-        case Verify():
-            compared = _places((e.volume, e.offset, e.length) for e in message.extents)
-            return f"compare {compared or 'is complete'}"
-        case _:
-            return type(message).__name__.lower()
-
-
-def _places(extents: Iterable[tuple[int, int, int]]) -> str:
-    return ", ".join(f"disk{v} {offset}+{length}" for v, offset, length in extents)

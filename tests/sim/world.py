@@ -17,19 +17,20 @@ from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DataLoss
 from blkcolo.extents import BLOCK_SIZE
+from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
 from blkcolo_coordinator.group_state import GroupState
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.stop_plan import StopMode
-from tests.sim.coordinator_node import CoordinatorNode
+from tests.sim.coordinator_node import COORDINATOR, CoordinatorNode
 from tests.sim.disks import Crash, Machine
 from tests.sim.faults import Faults, rot
+from tests.sim.host import Host, HostNode
 from tests.sim.network import Clock, Network, Stream
 from tests.sim.oracle import Oracle
-from tests.sim.primary_node import PrimaryNode, unreachable
+from tests.sim.primary_node import unreachable
 from tests.sim.scenario import Scenario
-from tests.sim.secondary_node import SecondaryNode
 from tests.sim.vm import VmWrite
 
 if TYPE_CHECKING:
@@ -38,12 +39,10 @@ if TYPE_CHECKING:
 #: Sizes that are no multiple of anything.
 SIZES = (5 * BLOCK_SIZE + 512, 3 * BLOCK_SIZE + 1)
 _SETTLING = 120.0
-_NODES = {
-    "primary": PrimaryNode,
-    "secondary": SecondaryNode,
-    "coordinator": CoordinatorNode,
-}
-_LOGS = {"primary": "vm.intent", "secondary": "journal"}
+#: The hosts of the pair, by the role that they begin in.
+_HOSTS = {"a": Role.PRIMARY, "b": Role.SECONDARY}
+_PROCESSES = (*_HOSTS, COORDINATOR)
+_LOGS = {Role.PRIMARY: "vm.intent", Role.SECONDARY: "journal"}
 
 
 class World:
@@ -60,22 +59,25 @@ class World:
         self.scenario = Scenario.draw(seed, self.rng)
         self.clock = Clock()
         self.network = Network(self.clock, self.rng)
-        self.oracle = Oracle(SIZES)
+        self.oracle = Oracle(_HOSTS, SIZES)
         self.volumes = tuple(
             VolumeId(f"disk{i}", f"uuid{i}", size) for i, size in enumerate(SIZES)
         )
-        host = self.scenario.host
-        self.primary_machine = Machine("primary", self.rng, host=host)
-        self.secondary_machine = Machine("secondary", self.rng, host=host)
-        self._coordinator_machine = Machine("coordinator", self.rng, host=False)
-        self.primary_disks = [self.primary_machine.image(size) for size in SIZES]
-        self.secondary_disks = [self.secondary_machine.image(size) for size in SIZES]
+        power, sides = self.scenario.host, self.oracle.sides
+        self.hosts = {
+            name: Host(name, role, self.rng, sides[name], SIZES, power=power)
+            for name, role in _HOSTS.items()
+        }
+        self._coordinator_machine = Machine(COORDINATOR, self.rng, host=False)
         self.coordinator_store: dict[str, Any] = {
             "generation": 1,
             "state": GroupState.STARTING,
             "orders": deque(),
+            "primary": "a",
+            "secondary": "b",
         }
-        self._nodes: dict[str, Any] = dict.fromkeys(_NODES)
+        self._nodes: dict[str, HostNode | None] = dict.fromkeys(_HOSTS)
+        self._coordinator: CoordinatorNode | None = None
         self._lives: Counter[str] = Counter()
         self._paused_until: dict[str, float] = defaultdict(float)
         self._stream: Stream | None = None
@@ -85,6 +87,32 @@ class World:
         self.quiet = False
         self.steps = 0
         self.tally: Counter[str] = Counter()
+
+    # Who is who.
+
+    @property
+    def primary(self) -> str:
+        """The host that the coordinator takes for the primary."""
+        return str(self.coordinator_store["primary"])
+
+    @property
+    def secondary(self) -> str:
+        """The host that it takes for the secondary."""
+        return str(self.coordinator_store["secondary"])
+
+    def other(self, host: str) -> str:
+        """The other host of the pair."""
+        return next(name for name in _HOSTS if name != host)
+
+    def machine(self, name: str) -> Machine:
+        """What a process runs on."""
+        if name == COORDINATOR:
+            return self._coordinator_machine
+        return self.hosts[name].machine
+
+    def _lives_now(self, name: str) -> bool:
+        node = self._coordinator if name == COORDINATOR else self._nodes[name]
+        return node is not None
 
     # Time and processes.
 
@@ -116,41 +144,39 @@ class World:
         """The process does the work so many seconds from now, if it lives."""
         self.clock.after(delay, self.guard(name, work))
 
-    def machine(self, name: str) -> Machine:
-        """What a process runs on."""
-        return {
-            "primary": self.primary_machine,
-            "secondary": self.secondary_machine,
-            "coordinator": self._coordinator_machine,
-        }[name]
-
     def start(self, name: str) -> None:
         """The process starts; it may die at once."""
         self._lives[name] += 1
         self._touched.add(name)
         self.note(name, "starts")
         try:
-            if name in _LOGS and not self.quiet and self.rng.random() < 0.2:
-                self._start_rotten(name)
-            self._nodes[name] = _NODES[name](self)
+            if name == COORDINATOR:
+                self._coordinator = CoordinatorNode(self)
+            else:
+                self._start_node(self.hosts[name])
         except Crash:
             self._die(name)
         except OSError as error:
             self.note(name, f"cannot start: {error}")
             self._die(name)
 
-    def _start_rotten(self, name: str) -> None:
+    def _start_node(self, host: Host) -> None:
+        if not self.quiet and self.rng.random() < 0.2:
+            self._start_rotten(host)
+        self._nodes[host.name] = HostNode(self, host)
+
+    def _start_rotten(self, host: Host) -> None:
         """A damaged middle is refused (secondary) or taken for "all may differ"."""
-        rotten = rot(self.machine(name), _LOGS[name], self.rng)
+        rotten = rot(host.machine, _LOGS[host.role], self.rng)
         if rotten is None:
             return
-        self.note(name, f"byte {rotten.position} of {rotten.name} is wrong")
-        if name == "primary":
+        self.note(host.name, f"byte {rotten.position} of {rotten.name} is wrong")
+        if host.role is Role.PRIMARY:
             return
         try:
-            _NODES[name](self)
+            HostNode(self, host)
         except DataLoss as error:
-            self.note(name, f"refuses to start: {error}")
+            self.note(host.name, f"refuses to start: {error}")
             refused = True
         else:
             refused = False
@@ -159,7 +185,7 @@ class World:
 
     def kill(self, name: str) -> None:
         """The process dies if it lives, and comes back some time later."""
-        if self._nodes[name] is not None:
+        if self._lives_now(name):
             self._die(name)
 
     def _die(self, name: str) -> None:
@@ -167,13 +193,16 @@ class World:
         self.note(name, death)
         self.tally[f"{name} {death}"] += 1
         self._lives[name] += 1
-        self._nodes[name] = None
+        if name == COORDINATOR:
+            self._coordinator = None
+        else:
+            self._nodes[name] = None
         self._paused_until[name] = 0.0
         machine = self.machine(name)
         machine.crashed()
         if machine.host:
-            self.oracle.lost_power(name)
-        if self._stream is not None and name != "coordinator":
+            self.oracle.sides[name].lost_power()
+        if self._stream is not None and name != COORDINATOR:
             self._stream.cut()
         self.clock.after(self.rng.uniform(0.01, 0.3), lambda: self.start(name))
 
@@ -188,16 +217,16 @@ class World:
             self.note("network", "the stream is cut")
             self._stream.cut()
 
-    def connect(self) -> Stream:
-        """A connection from the primary to the secondary."""
+    def connect(self, host: str) -> Stream:
+        """A connection from a primary to the other host."""
         if self._stream is not None:
             self._stream.cut()
         stream = self._stream = Stream(self.network, self.clock)
-        secondary = self._nodes["secondary"]
-        if secondary is None:
-            stream.cut(unreachable("secondary"))
+        peer = self._nodes[self.other(host)]
+        if peer is None:
+            stream.cut(unreachable(self.other(host)))
         else:
-            secondary.accept(stream)
+            peer.receiving().accept(stream)
         return stream
 
     def call(
@@ -207,7 +236,7 @@ class World:
         done: Callable[[Any], None],
         timeout: float,
     ) -> None:
-        """The coordinator calls a process."""
+        """The coordinator calls a host."""
 
         def at_callee(answer: Callable[[Any], None]) -> None:
             node = self._nodes[name]
@@ -223,14 +252,14 @@ class World:
 
             self.guard(name, work)()
 
-        self.network.call(at_callee, self.guard("coordinator", done), timeout)
+        self.network.call(at_callee, self.guard(COORDINATOR, done), timeout)
 
     # The run.
 
     def run(self) -> None:
         """Faults, then quiet; raises AssertionError with what does not hold."""
         self.note("scenario", str(self.scenario))
-        for name in _NODES:
+        for name in _PROCESSES:
             self.start(name)
         self.clock.after(0.0, self._vm)
         self.faults.begin()
@@ -238,7 +267,7 @@ class World:
         while self.clock.step(self.scenario.faults_end):
             self._check()
         self.network.faulty, self.quiet = False, True
-        for name in _NODES:
+        for name in _PROCESSES:
             machine = self.machine(name)
             machine.fuse, machine.failing = None, 0
         self.note("world", "the faults end")
@@ -249,13 +278,15 @@ class World:
 
     def _check(self) -> None:
         self.steps += 1
-        for name in ("primary", "secondary"):
-            if name in self._touched and self._nodes[name] is not None:
-                self._nodes[name].check()
+        for name, node in self._nodes.items():
+            if name in self._touched and node is not None:
+                node.check()
         self._touched.clear()
 
     def _well(self) -> bool:
-        primary, secondary = self._nodes["primary"], self._nodes["secondary"]
+        first, second = (self._nodes[n] for n in (self.primary, self.secondary))
+        primary = first.primary if first is not None else None
+        secondary = second.secondary if second is not None else None
         if primary is None or secondary is None:
             return False
         state = self.coordinator_store["state"]
@@ -272,20 +303,22 @@ class World:
         """The VMs write whenever they may."""
         if not self.quiet:
             self.clock.after(self.rng.expovariate(50.0), self._vm)
-        primary, secondary = self._nodes["primary"], self._nodes["secondary"]
+        first, second = (self._nodes[n] for n in (self.primary, self.secondary))
+        primary = first.primary if first is not None else None
+        secondary = second.secondary if second is not None else None
         for write in VmWrite.burst(self.rng, SIZES):
-            if self._nodes["primary"] is not None:
-                self.guard("primary", partial(primary.vm_writes, write))()
+            if primary is not None and self._lives_now(primary.name):
+                self.guard(primary.name, partial(primary.vm_writes, write))()
                 self._check()
         if secondary is None:
             return
         if self.rng.random() < (0.9 if secondary.replica.flushing else 0.5):
             for write in VmWrite.burst(self.rng, SIZES):
-                if self._nodes["secondary"] is not None:
-                    self.guard("secondary", partial(secondary.vm_writes, write))()
+                if self._lives_now(secondary.name):
+                    self.guard(secondary.name, partial(secondary.vm_writes, write))()
                     self._check()
         elif self.rng.random() < 0.1:
-            self.guard("secondary", secondary.read_history)()
+            self.guard(secondary.name, secondary.read_history)()
 
     def _plan_orders(self) -> None:
         rng, end = self.rng, self.scenario.faults_end
@@ -304,12 +337,11 @@ class World:
         self.coordinator_store["orders"].append(order)
 
     def _order_failover(self, *, older: bool) -> None:
-        force = self._nodes["primary"] is None
+        force = self._nodes[self.primary] is None
         self._order(lambda c: c.order_failover(force=force, older=older))
 
     def _resume(self) -> None:
-        coordinator = self._nodes["coordinator"]
-        if coordinator is not None:
-            coordinator.resume()
+        if self._coordinator is not None:
+            self._coordinator.resume()
         if self.coordinator_store["state"] is GroupState.STOPPED:
             self.clock.after(0.5, self._resume)
