@@ -139,9 +139,9 @@ DEFECTS = (
     ),
     Defect(
         "replayed commit goes back",
-        _S + "replica",
-        "            return False\n        if self.stream is None or",
-        "            return True\n        if self.stream is None or",
+        _S + "checkpoints",
+        "            return False\n        if stream is None or",
+        "            return True\n        if stream is None or",
     ),
     Defect(
         "checkpoint pruned while it is read",
@@ -203,14 +203,15 @@ DEFECTS = (
     Defect(
         "stale generation accepted",
         _S + "replica",
-        "        if generation < self.generation:\n",
-        "        if False:\n",
+        "            generation,\n            self.generation,\n",
+        "            max(generation, self.generation),\n            self.generation,\n",
     ),
     Defect(
         "stale generation accepted by the primary",
         _P + "forwarder_core",
-        "        if generation < self.generation:\n",
-        "        if False:\n",
+        "self.group, generation, self.generation, brought_by=brought_by",
+        "self.group, max(generation, self.generation), self.generation,"
+        " brought_by=brought_by",
     ),
     Defect(
         "generation not stored before it is used",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
 from blkcolo.intent_file import Base
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS, IntentLog
-from blkcolo.leaps import check_leap
+from blkcolo.leaps import check_generation
 from blkcolo.settled_regions import Copy
 from blkcolo.stream import RecordKind
 from blkcolo_primary import durable_state
@@ -136,23 +136,9 @@ class ForwarderCore:
         return self.outbox.in_flight_bytes if self.outbox is not None else 0
 
     def check_generation(self, generation: int, *, may_be_newer: bool) -> None:
-        """Refuses a caller of another generation.
-
-        Raises:
-            StaleGeneration: it is older.
-            Refused: it is newer, where nothing newer can be brought.
-            Invalid: it is newer by more than anybody can have raised it.
-        """
-        if generation < self.generation:
-            raise StaleGeneration.of(self.group, generation, self.generation)
-        if generation > self.generation and not may_be_newer:
-            raise Refused(
-                Reason.UNKNOWN_GENERATION,
-                f"group {self.group}: generation {generation} is not known here,"
-                f" {self.generation} is in force; only a start, a stop or a fence"
-                " brings a newer one",
-            )
-        check_leap(self.group, "generation", generation, self.generation)
+        """Refuses a caller of another generation; see `leaps.check_generation`."""
+        brought_by = None if may_be_newer else "a start, a stop or a fence"
+        check_generation(self.group, generation, self.generation, brought_by=brought_by)
 
     # The stream.
 

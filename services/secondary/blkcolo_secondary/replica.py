@@ -8,33 +8,31 @@ or raises.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import (
     BlkcoloError,
     Reason,
     Refused,
-    StaleGeneration,
     Unavailable,
-    from_os_error,
+    translated,
 )
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS
-from blkcolo.leaps import check_leap
+from blkcolo.leaps import check_generation, check_leap
 from blkcolo.stream import Ack, Hello, Mismatch, Welcome
 from blkcolo_secondary import flush
 from blkcolo_secondary.after_start import open_buffer, state_at_start
 from blkcolo_secondary.ahead import ahead_of
 from blkcolo_secondary.apply_message import Target, message_steps
-from blkcolo_secondary.group_journal import Checkpoint, GroupJournal, Phase
-from blkcolo_secondary.hello_check import check_hello
-from blkcolo_secondary.history import prune
+from blkcolo_secondary.checkpoints import Checkpoints
+from blkcolo_secondary.group_journal import GroupJournal, Phase
+from blkcolo_secondary.hello_check import check_hello, first_epoch, may_overwrite
 from blkcolo_secondary.receiver import Receiver
-from blkcolo_secondary.replica_options import Committed, Prepared
 from blkcolo_secondary.replica_state import Event, ReplicaState, advance
 from blkcolo_secondary.save_and_write import Sync
 from blkcolo_secondary.stop_plan import (
     StopMode,
+    carry_out,
     check_target,
     plan_stop,
     stopped_already,
@@ -48,8 +46,8 @@ if TYPE_CHECKING:
     from blkcolo.intent_log import IntentLog
     from blkcolo.records import Progress
     from blkcolo.stream import Request, VolumeId
-    from blkcolo_secondary.replica_options import ReplicaOptions
-
+    from blkcolo_secondary.group_journal import Checkpoint
+    from blkcolo_secondary.replica_options import Committed, Prepared, ReplicaOptions
 
 #: The VM writes here; what it writes is marked in the intent log.
 _TRACKS = frozenset({ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER})
@@ -96,8 +94,9 @@ class Replica:
         host = options.host_durable
         self.buffer = open_buffer(durable, volumes, disks, folder, host, progress)
         self._target = Target(group, self.buffer, self.journal)
-        #: How many readers each kept checkpoint has.
-        self.readers: Counter[int] = Counter()
+        self._checkpoints = Checkpoints(
+            group, self.journal, self.buffer, intent, options.history
+        )
         self.stream: Receiver | None = None
         self.failure: BlkcoloError | None = None
 
@@ -111,8 +110,7 @@ class Replica:
     @property
     def committed(self) -> int | None:
         """The epoch that failover leads to; None where there is none."""
-        durable = self.journal.state
-        return durable.committed if durable.has_base else None
+        return self._checkpoints.committed
 
     @property
     def shown(self) -> int | None:
@@ -122,9 +120,7 @@ class Replica:
     @property
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """The checkpoints that failover can lead to, oldest first."""
-        if self.tracks:
-            return ()
-        return self.journal.state.history
+        return () if self.tracks else self._checkpoints.kept
 
     @property
     def buffer_full(self) -> bool:
@@ -151,16 +147,12 @@ class Replica:
         return self.state in (ReplicaState.FAILING_OVER, ReplicaState.ROLLING_BACK)
 
     def _check_generation(self, generation: int, *, may_be_newer: bool) -> None:
-        if generation < self.generation:
-            raise StaleGeneration.of(self.group, generation, self.generation)
-        if generation > self.generation and not may_be_newer:
-            raise Refused(
-                Reason.UNKNOWN_GENERATION,
-                f"group {self.group}: generation {generation} is not known here,"
-                f" {self.generation} is in force; only a stream or a stop brings a"
-                " newer one",
-            )
-        check_leap(self.group, "generation", generation, self.generation)
+        check_generation(
+            self.group,
+            generation,
+            self.generation,
+            brought_by=None if may_be_newer else "a stream or a stop",
+        )
 
     def check_growth(self, generation: int) -> None:
         """Raises Refused where a volume cannot grow now."""
@@ -187,7 +179,8 @@ class Replica:
         check_hello(self.group, self.volumes, hello)
         state = advance(self.group, self.state, Event.HELLO)
         durable = self.journal.state
-        is_replica, replica_id = self._may_overwrite(hello), durable.replica_id
+        is_replica = may_overwrite(durable, self.buffer, hello)
+        replica_id = durable.replica_id
         if self.committed is None and not durable.discarded:
             self.stream = None  # what it prepared goes with its layers, refused or not
             self.buffer.forget_base()
@@ -196,7 +189,7 @@ class Replica:
         if not durable.discarded:
             self.intent.forget()  # of a failover that was not recorded
         self._sweep()
-        epoch = self._next_epoch(hello)
+        epoch = first_epoch(durable, hello, self.newest_epoch)
         self.journal.update(
             generation=hello.generation,
             phase=Phase.ACTIVE,
@@ -221,26 +214,8 @@ class Replica:
         if self.options.host_durable:
             # A commit may be under way, or have failed: it dropped some of them.
             self.journal.update()
-        try:
+        with translated("removing dropped undo layers"):
             self.buffer.sweep()
-        except OSError as error:
-            raise from_os_error(error, "removing dropped undo layers") from error
-
-    def _may_overwrite(self, hello: Hello) -> bool:
-        """What came from this group's primary, or was never written."""
-        if self.journal.state.is_replica or hello.discard_secondary:
-            return True
-        try:
-            return self.buffer.is_blank()
-        except OSError as error:
-            raise from_os_error(error, "looking for data on the disk") from error
-
-    def _next_epoch(self, hello: Hello) -> int:
-        """One that no write of the group was made in; 0 before its first checkpoint."""
-        durable = self.journal.state
-        if durable.committed is None and not durable.discarded:
-            return hello.epoch + 1 if hello.epoch else 0
-        return max(durable.committed or 0, self.newest_epoch, hello.epoch) + 1
 
     def apply(
         self, stream: Receiver, seq: int, message: Request
@@ -303,13 +278,10 @@ class Replica:
             BlkcoloError: it will not be prepared without a change; says which.
         """
         self._check_generation(generation, may_be_newer=False)
-        if self.committed is not None and epoch <= self.committed:
-            return Prepared(epoch, 0)
         stream = self.stream
-        if stream is not None:
-            sealed = stream.prepared(epoch)
-            if sealed is not None:
-                return Prepared(epoch, sealed.records)
+        prepared = self._checkpoints.prepared(stream, epoch)
+        if prepared is not None:
+            return prepared
         if stream is None or self.state is not ReplicaState.RECEIVING:
             raise self.failure or Refused(
                 Reason.NOT_REPLICATING,
@@ -333,30 +305,13 @@ class Replica:
             BlkcoloError: as `do_checkpoint`.
         """
         host = self.options.host_durable
-        if self._may_commit(epoch, generation) and host:
+        self._check_generation(generation, may_be_newer=False)
+        if self._checkpoints.is_due(self.stream, epoch) and host:
             yield Sync(self.buffer.sync_disks)
         committed = self.do_checkpoint(epoch, generation, now)
         if host:
             yield Sync(self.journal.sync)
         return committed
-
-    def _may_commit(self, epoch: int, generation: int) -> bool:
-        """True if the epoch may be committed, False if it is already.
-
-        Raises:
-            Refused: it is not prepared, or the caller's generation is not in force.
-        """
-        self._check_generation(generation, may_be_newer=False)
-        if self.committed is not None and epoch <= self.committed:
-            return False
-        if self.stream is None or self.stream.prepared(epoch) is None:
-            raise Refused(
-                Reason.NOT_PREPARED,
-                f"group {self.group}: epoch {epoch} is not prepared;"
-                " call PrepareCheckpoint for it on the primary, then here",
-                epoch=epoch,
-            )
-        return True
 
     def do_checkpoint(self, epoch: int, generation: int, now: float) -> Committed:
         """Commits a prepared epoch, and every one before it; see `commit_steps`.
@@ -370,40 +325,16 @@ class Replica:
             Refused: it is not prepared, or the caller's generation is not in force.
             BlkcoloError: the commit record could not be written: nothing happened.
         """
-        if not self._may_commit(epoch, generation):
-            return Committed(self.committed or 0, 0)
-        durable = self.journal.state
-        history = prune(
-            (*durable.history, Checkpoint(epoch, now)),
-            self.options.history,
-            now,
-            self.buffer.layers.bytes_held,
-            self.readers,
-        )
-        self.journal.commit(
-            committed=epoch,
-            has_base=True,
-            base=epoch,
-            history=history,
-            epoch=max(epoch, durable.epoch),
-            is_replica=True,
-            discarded=False,
-        )
-        if durable.discarded:
-            self.intent.forget()
-        dropped = self.buffer.commit(epoch, history[0].epoch)
-        if self.stream is not None:
-            self.stream.forget(epoch)
-        return Committed(epoch, dropped)
+        self._check_generation(generation, may_be_newer=False)
+        return self._checkpoints.commit(self.stream, epoch, now)
 
     def open_reader(self, epoch: int) -> None:
         """A reader of a kept checkpoint comes: it stays until the reader goes."""
-        self.readers[epoch] += 1
+        self._checkpoints.open_reader(epoch)
 
     def close_reader(self, epoch: int) -> None:
         """A reader goes."""
-        self.readers[epoch] -= 1
-        self.readers += Counter()  # drops what is 0
+        self._checkpoints.close_reader(epoch)
 
     # The end.
 
@@ -428,31 +359,16 @@ class Replica:
                 self.journal.update(generation=generation)
             return
         kept = [checkpoint.epoch for checkpoint in self.checkpoints]
-        durable, failover = self.journal.state, mode is StopMode.FAILOVER
-        discarded = durable.discarded
+        failover = mode is StopMode.FAILOVER
+        discarded = self.journal.state.discarded
         plan = plan_stop(self.group, self.state, mode, kept, epoch, discarded=discarded)
         if failover and plan.base is not None:
             track_from(self.intent, self.journal, self.buffer, plan.base)
         if self.state is ReplicaState.STOPPED or (failover and plan.base != self.shown):
             # An overlay that was given up above that checkpoint must not count again.
             self._sweep()
-        self.journal.update(
-            generation=generation,
-            phase=plan.phase,
-            epoch=self.newest_epoch,
-            has_base=plan.base is not None,
-            base=plan.base,
-            history=durable.history if plan.base is not None else (),
-            incarnation=durable.incarnation + 1,
-            is_replica=durable.is_replica and not failover,
-            discarded=discarded and plan.keeps_layers,
-        )
+        carry_out(plan, self.journal, self.buffer, generation, self.newest_epoch)
         self.state, self.stream, self.failure = plan.state, None, None
-        if not plan.keeps_layers:
-            self.buffer.forget_base()
-        elif failover and plan.base is not None:
-            self.buffer.lead_to(plan.base)
-            self.buffer.direct = False
 
     def intend(self, volume: int, offset: int, length: int) -> bool:
         """The VM is about to write; True if a new mark stands for it.

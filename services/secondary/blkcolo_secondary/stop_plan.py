@@ -1,4 +1,4 @@
-"""StopReplication: what each mode leads to, planned before anything is changed."""
+"""StopReplication: where each mode leads, planned before anything is changed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from blkcolo_secondary.replica_state import Event, ReplicaState, advance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from blkcolo_secondary.disk_buffer import DiskBuffer
+    from blkcolo_secondary.group_journal import GroupJournal
 
 
 class StopMode(enum.IntEnum):
@@ -112,3 +115,41 @@ def check_target(
         " none for the last committed one",
         epoch=target,
     )
+
+
+def carry_out(
+    plan: StopPlan,
+    journal: GroupJournal,
+    buffer: DiskBuffer,
+    generation: int,
+    epoch: int,
+) -> None:
+    """Records where a stop leads, and gives up in the buffer what it does not need.
+
+    Args:
+        plan: where it leads.
+        journal: the group's.
+        buffer: its Disk Buffer; a flush does the rest where there is any.
+        generation: the caller's.
+        epoch: the newest epoch of the group.
+
+    Raises:
+        BlkcoloError: the journal could not be written: nothing happened.
+    """
+    durable, failover = journal.state, plan.state is ReplicaState.FAILING_OVER
+    journal.update(
+        generation=generation,
+        phase=plan.phase,
+        epoch=epoch,
+        has_base=plan.base is not None,
+        base=plan.base,
+        history=durable.history if plan.base is not None else (),
+        incarnation=durable.incarnation + 1,
+        is_replica=durable.is_replica and not failover,
+        discarded=durable.discarded and plan.keeps_layers,
+    )
+    if not plan.keeps_layers:
+        buffer.forget_base()
+    elif failover and plan.base is not None:
+        buffer.lead_to(plan.base)
+        buffer.direct = False
