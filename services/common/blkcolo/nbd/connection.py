@@ -1,7 +1,7 @@
 """One NBD connection: the asyncio edge of handshake, requests and replies.
 
-A BufferedProtocol: the kernel fills one buffer that is used again and again; every
-whole request in it is handled in one pass, and all replies of a pass leave in one
+A BufferedProtocol: the kernel fills buffers that are used again and again; every whole
+request in them is handled in one pass, and all replies of a pass leave in one
 `writelines`. Parsing stops, and with it reading, while
   - the export wants no more writes (`admit`),
   - the client does not read its replies (`pause_writing`),
@@ -22,6 +22,7 @@ from blkcolo.nbd import replies, requests
 from blkcolo.nbd.commands import carry_out
 from blkcolo.nbd.constants import Command, CommandFlag, NbdError
 from blkcolo.nbd.handshake import Handshake, State
+from blkcolo.nbd.receive_buffer import ReceiveBuffer
 from blkcolo.nbd.requests import WRITES, ProtocolViolationError, Request
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-_BUFFER = 256 << 10
-#: A buffer that large requests made grow stays this large, in bytes.
-_LARGE_BUFFER = 2 << 20
 _WRITE, _FUA = int(Command.WRITE), int(CommandFlag.FUA)
 #: Replies gathered in one pass before they are written, in bytes.
 _GATHER = 4 << 20
@@ -76,9 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         self._upgrade: asyncio.Task[None] | None = None
         self._handshake = Handshake(exports, tls_required=tls is not None)
         self._session: Session | None = None
-        self._buffer = bytearray(_BUFFER)
-        self._view = memoryview(self._buffer)
-        self._start = self._end = 0
+        self._received = ReceiveBuffer()
         self._out: list[bytes | bytearray] = []
         self._out_bytes = 0
         self._waiting = 0
@@ -118,11 +114,11 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the kernel may put bytes."""
         del sizehint
-        return self._view[self._end :]
+        return self._received.room()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came."""
-        self._end += nbytes
+        self._received.received(nbytes)
         if self._session is None:
             self._negotiate()
         if self._session is not None:
@@ -178,8 +174,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _negotiate(self) -> None:
         handshake = self._handshake
-        handshake.receive(self._view[self._start : self._end])
-        self._start = self._end = 0
+        handshake.receive(self._received.take_all())
         self._send_handshake()
         if handshake.state is State.CLOSED:
             self.finish()
@@ -191,10 +186,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._session is not None:
                 self._session.export.opened()
             self._deadline.cancel()
-            rest = handshake.rest
-            self._make_room(len(rest))
-            self._view[: len(rest)] = rest
-            self._end = len(rest)
+            self._received.put_back(handshake.rest)
 
     async def _secure(self, tls: NbdTls) -> None:
         """Goes on behind TLS; the deadline, or a stop, aborts the transport below."""
@@ -239,7 +231,6 @@ class Connection(asyncio.BufferedProtocol):
             return
         finally:
             self._in_pass = False
-        self._compact()
         self._write_out()
         self._steer_reading()
         self._close_when_done()
@@ -252,45 +243,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next_request(self, session: Session) -> bool:
         """Handles one request; False if the buffer has no whole one."""
-        have = self._end - self._start
-        if have < requests.HEADER.size:
+        request = self._received.next_request()
+        if request is None:
             return False
-        request = requests.parse(self._buffer, self._start)
-        size = requests.HEADER.size
-        if request.kind == _WRITE:
-            size += request.length
-        if have < size:
-            self._make_room(size)
+        if not self._handle(session, request, self._received.payload):
             return False
-        payload = self._view[self._start + requests.HEADER.size : self._start + size]
-        if not self._handle(session, request, payload):
-            return False
-        self._start += size
+        self._received.consume()
         return True
-
-    def _make_room(self, size: int) -> None:
-        """Moves what is there to the front of a buffer that holds `size` bytes."""
-        have = self._end - self._start
-        if size > len(self._buffer) - self._start or size > len(self._buffer):
-            rest = bytes(self._view[self._start : self._end])
-            if size > len(self._buffer):
-                self._view.release()
-                self._buffer = bytearray(max(size, _LARGE_BUFFER))
-                self._view = memoryview(self._buffer)
-            self._view[:have] = rest
-            self._start, self._end = 0, have
-
-    def _compact(self) -> None:
-        """After a pass: the rest goes to the front; a grown buffer goes back."""
-        have = self._end - self._start
-        if have == 0:
-            self._start = self._end = 0
-            if len(self._buffer) > _LARGE_BUFFER:
-                self._buffer = bytearray(_BUFFER)
-                self._view = memoryview(self._buffer)
-        elif len(self._buffer) - self._end < requests.HEADER.size:
-            self._view[:have] = bytes(self._view[self._start : self._end])
-            self._start, self._end = 0, have
 
     def _handle(self, session: Session, request: Request, payload: memoryview) -> bool:
         """Checks and starts a request; False if it must wait where it is."""
