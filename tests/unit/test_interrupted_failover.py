@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from blkcolo.errors import Reason, Unavailable
+from blkcolo.errors import Reason, Refused, Unavailable
 from blkcolo.v1 import types_pb2
 from blkcolo.v1.primary_pb2 import ForwardStatus
 from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
@@ -56,13 +56,20 @@ class Secondary:
 
 
 class Primary:
-    """Takes every fence."""
+    """Takes every fence, unless it is dead."""
+
+    dead = False
 
     async def status(self) -> ForwardStatus:
+        self._answer()
         return ForwardStatus(state=types_pb2.FORWARD_STATE_FENCED)
 
     async def fence(self, generation: int) -> None:
-        pass
+        self._answer()
+
+    def _answer(self) -> None:
+        if self.dead:
+            raise Unavailable(Reason.PEER_UNREACHABLE, "dead")
 
 
 class Nodes:
@@ -116,5 +123,39 @@ def test_failover_that_is_called_again_leads_to_the_same_checkpoint(
             await roles.fail_over(force=False, epoch=5)
         assert await roles.fail_over(force=False, epoch=None)
         assert nodes.secondary.stops == [5, 5]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_interrupted_failover_that_was_forced_stays_forced(
+    tmp_path: Path, restart: bool
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        nodes.primary.dead = True
+        group, roles = start(tmp_path, nodes)
+        with pytest.raises(Unavailable):  # the secondary has not heard of it
+            await roles.fail_over(force=True, epoch=None)
+        if restart:
+            group, roles = start(tmp_path, nodes)
+        await roles.go_on()
+        assert group.record.state is GroupState.FAILED_OVER
+
+    asyncio.run(scenario())
+
+
+def test_next_failover_is_not_forced_because_the_last_one_was(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        nodes.primary.dead = True
+        nodes.secondary.stops = [None]  # the next one arrives
+        group, roles = start(tmp_path, nodes)
+        await roles.fail_over(force=True, epoch=None)
+        group.update(durable=True, state=GroupState.UNPROTECTED)
+        nodes.secondary.state = types_pb2.REPLICA_STATE_RECEIVING
+        with pytest.raises(Refused, match="fail over with force"):
+            await roles.fail_over(force=False, epoch=None)
+        assert group.record.state is GroupState.UNPROTECTED
 
     asyncio.run(scenario())

@@ -53,9 +53,7 @@ class RoleChanges:
         group = self._group
         match group.record.state:
             case GroupState.FAILING_OVER:
-                epoch = group.record.failover_to
-                run = FailoverRun(group.name, False, epoch, ordered=True)
-                await self._fail_over(run)
+                await self._fail_over(self._ordered_failover())
             case GroupState.FAILED_OVER:
                 self._watch_flush()
                 await self._fence_late()
@@ -91,17 +89,24 @@ class RoleChanges:
         goes_on = group.record.state is GroupState.FAILING_OVER
         if not goes_on:
             group.after(Event.FAIL_OVER)  # or raises
-        elif epoch is None:
-            epoch = group.record.failover_to
+        else:  # once it was forced, it stays so
+            epoch = group.record.failover_to if epoch is None else epoch
+            force = force or group.record.failover_forced
         group.update(
             durable=True,
             state=GroupState.FAILING_OVER,
             fenced_clean=False,
             failover_to=epoch,
+            failover_forced=force,
         )
         run = FailoverRun(group.name, force, epoch, ordered=goes_on)
         await self._fail_over(run)
         return run.primary_fenced
+
+    def _ordered_failover(self) -> FailoverRun:
+        record = self._group.record
+        force, epoch = record.failover_forced, record.failover_to
+        return FailoverRun(record.name, force, epoch, ordered=True)
 
     async def _fail_over(self, run: FailoverRun) -> None:
         group = self._group

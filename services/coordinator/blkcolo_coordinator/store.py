@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from blkcolo_coordinator.events import GroupEvent
 
-_VERSION = 4
+_VERSION = 5
 _SCHEMA = """
 CREATE TABLE groups (
     name TEXT PRIMARY KEY,
@@ -42,7 +42,8 @@ CREATE TABLE groups (
     loser INTEGER NOT NULL DEFAULT 0,
     fenced_clean INTEGER NOT NULL DEFAULT 0,
     failed_over_at REAL NOT NULL DEFAULT 0,
-    failover_to INTEGER
+    failover_to INTEGER,
+    failover_forced INTEGER NOT NULL DEFAULT 0
 ) STRICT
 """
 _LOOKS = "CREATE TABLE looks (name TEXT PRIMARY KEY, told TEXT NOT NULL) STRICT"
@@ -55,6 +56,7 @@ _CHANGES = (
     (3, "ALTER TABLE groups ADD COLUMN failover_to INTEGER"),
     (4, event_table.SCHEMA),
     (4, _LOOKS),
+    (5, "ALTER TABLE groups ADD COLUMN failover_forced INTEGER NOT NULL DEFAULT 0"),
 )
 
 
@@ -79,6 +81,7 @@ class GroupRecord:
         failed_over_at: when the last failover ended, as `committed_at`.
         failover_to: the checkpoint that the last failover was asked to lead to; None:
             the last committed one.
+        failover_forced: it goes on without the primary's answer to a fence.
     """
 
     name: str
@@ -96,6 +99,7 @@ class GroupRecord:
     fenced_clean: bool = False
     failed_over_at: float = 0.0
     failover_to: int | None = None
+    failover_forced: bool = False
 
     @property
     def primary_now(self) -> str:
@@ -167,6 +171,7 @@ class Store:
                 bool(fenced_clean),
                 failed_over_at,
                 failover_to,
+                bool(failover_forced),
             )
             for (
                 name,
@@ -184,6 +189,7 @@ class Store:
                 fenced_clean,
                 failed_over_at,
                 failover_to,
+                failover_forced,
             ) in rows
         ]
 
@@ -228,6 +234,7 @@ class Store:
             int(record.fenced_clean),
             record.failed_over_at,
             record.failover_to,
+            int(record.failover_forced),
         )
         marks = ", ".join("?" * len(row))
         level = "FULL" if durable else "NORMAL"
