@@ -186,14 +186,44 @@ def test_a_group_that_is_not_protected_has_a_condition_that_says_why(
 
 @pytest.mark.parametrize("verb", Verb)
 @given(record=records, sides=sides_seen, failure=failures)
-def test_every_verb_always_has_the_same_conditions_and_a_command_for_each_unmet_one(
+def test_every_verb_always_has_the_same_conditions_and_commands_for_unmet_ones_only(
     verb: Verb, record: GroupRecord, sides: Sides, failure: BlkcoloError | None
 ) -> None:
     conditions = explain(verb, seen(record, sides, failure))
     assert [each.name for each in conditions] == list(CONDITIONS[verb])
     for each in conditions:
         assert each.sentence
-        assert each.holds is not each.command.startswith("blkcolo ")
+        if each.holds:
+            assert not each.command
+
+
+#: Where the sides are as they shall be, these verbs have nothing to do.
+_NOTHING_TO_DO = {
+    Verb.REPROTECT: {"is_failed_over", "survivor_flushed", "nothing_given_up"},
+    Verb.FAILBACK: {"away_from_home"},
+}
+
+
+@given(records, sides_seen, failures)
+def test_only_what_is_wrong_has_a_command(
+    record: GroupRecord, sides: Sides, failure: BlkcoloError | None
+) -> None:
+    for verb in Verb:
+        for each in explain(verb, seen(record, sides, failure)):
+            if not each.holds and not each.command:
+                assert each.name in _NOTHING_TO_DO[verb]
+                assert verb is Verb.FAILBACK or record.state not in ENDED
+
+
+def test_nobody_is_told_to_fail_over_or_to_swap_a_protected_pair() -> None:
+    primary = ForwardStatus(state=ForwardState.FORWARD_STATE_REPLICATING)
+    secondary = ReplicaStatus(
+        state=ReplicaState.REPLICA_STATE_RECEIVING, committed_epoch=3
+    )
+    record = GroupRecord("vm1", "a:1", "b:2", state=GroupState.PROTECTED)
+    found = seen(record, Sides(primary, secondary), None)
+    commands = {each.command for verb in Verb for each in explain(verb, found)}
+    assert commands == {""}
 
 
 @functools.cache

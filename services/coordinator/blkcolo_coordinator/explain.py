@@ -3,7 +3,8 @@
 Rules: each verb always has the same conditions, in the order in which an operator
 mends them, so that a series of each can exist from the start. What nobody can see is
 false, and says so. Where the coordinator would refuse a verb because of what is seen
-here, at least one of its conditions is false.
+here, at least one of its conditions is false. A condition that is false because nothing
+is wrong, as those of a reprotect while nothing has failed, has no command.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Condition(NamedTuple):
         name: its name; also the metric's label.
         holds: it is met.
         sentence: what is seen.
-        command: what mends it; empty where it is met.
+        command: what mends it; empty where it is met, or where nothing is wrong.
     """
 
     name: str
@@ -97,7 +98,7 @@ def explain(verb: Verb, facts: Facts) -> list[Condition]:
     found = []
     for name, look in CONDITIONS[verb].items():
         seen = look(facts)
-        command = "" if seen.holds else f"blkcolo {seen.command}"
+        command = f"blkcolo {seen.command}" if seen.command else ""
         found.append(Condition(name, seen.holds, seen.sentence, command))
     return found
 
@@ -137,9 +138,11 @@ def _may_fail_over(f: Facts) -> Seen:
 def _is_failed_over(f: Facts) -> Seen:
     if f.state is GroupState.FAILED_OVER:
         return Seen(True, "the group is failed over")
-    command = f"status {f.group} --watch" if f.state in ENDED else f"failover {f.group}"
-    text = f"the group is {_word(f)}: a reprotect follows a failover"
-    return Seen(False, text, command)
+    if f.state in ENDED:
+        text = f"the group is {_word(f)}; that goes on by itself"
+        return Seen(False, text, f"status {f.group} --watch")
+    text = f"the group is {_word(f)}: there is nothing to reprotect before a failover"
+    return Seen(False, text)
 
 
 def _is_protected(f: Facts) -> Seen:
@@ -157,7 +160,7 @@ def _away_from_home(f: Facts) -> Seen:
     if f.reversed or f.state is GroupState.FAILED_OVER:
         return Seen(True, "the VM's disk is not where the configuration puts it")
     text = f"{f.primary_address} is the primary, as configured: there is no way back"
-    return Seen(False, text, f"switchover {f.group}")
+    return Seen(False, text)
 
 
 def _word(f: Facts) -> str:
@@ -229,7 +232,8 @@ def _survivor_flushed(f: Facts) -> Seen:
         return Seen(False, text, watch)
     if f.secondary.state not in FAILED_OVER:
         text = "the secondary was not failed over"
-        return Seen(False, text, f"failover {f.group}")
+        again = f"failover {f.group}" if f.state in ENDED else ""
+        return Seen(False, text, again)
     return Seen(True, "the survivor's disk is flushed")
 
 
@@ -242,7 +246,8 @@ def _nothing_given_up(f: Facts) -> Seen:
             f"up to {f.lost_bytes} bytes of the old primary, written in up to"
             f" {f.lost_seconds:.1f} s, are in no checkpoint"
         )
-    return Seen(False, text, f"reprotect {f.group} --discard primary")
+    give_up = f"reprotect {f.group} --discard primary" if f.state in ENDED else ""
+    return Seen(False, text, give_up)
 
 
 # The stream.

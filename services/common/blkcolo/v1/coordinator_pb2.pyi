@@ -1371,7 +1371,7 @@ class Condition(_message.Message):
     message: _builtins.str
     """What is seen."""
     command: _builtins.str
-    """What mends it; empty where it is met."""
+    """What mends it; empty where it is met, or where nothing is wrong."""
     def __init__(
         self,
         *,
