@@ -14,7 +14,6 @@ import structlog
 
 from blkcolo.errors import (
     BlkcoloError,
-    DataLoss,
     DeadlineMissed,
     Reason,
     Refused,
@@ -25,7 +24,9 @@ from blkcolo.errors import (
 from blkcolo.intent_sync import IntentSync
 from blkcolo.stream import StreamFailure
 from blkcolo.wakeup import Wakeup
+from blkcolo_secondary.flush_run import FlushRun
 from blkcolo_secondary.inbox import Inbox
+from blkcolo_secondary.removals import Removals
 from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.save_and_write import Sync
 from blkcolo_secondary.slow_work import SlowWork
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from blkcolo.stream import Hello, Request, Response, VolumeId
     from blkcolo.volume_growth import VolumeGrowth
-    from blkcolo_secondary.buffer_files import Discarded
     from blkcolo_secondary.receiver import Receiver
     from blkcolo_secondary.replica import Replica
     from blkcolo_secondary.replica_options import Committed, Prepared
@@ -69,9 +69,6 @@ class ReplicaGroup:
         self.secondary_vm = secondary_vm
         self.changed = Wakeup()
         self.received_bytes = 0
-        self.flushed_bytes = 0
-        self.flush_total_bytes = 0
-        self._flush_done_bytes = 0
         self._queue_bytes = queue_bytes
         self._growth = growth
         self._clock = clock
@@ -82,25 +79,22 @@ class ReplicaGroup:
             self._slow.on_disk,
             self._intent_not_durable,
         )
+        self._removals = Removals(replica.group, replica.buffer, self._slow)
+        self.flush = FlushRun(replica, self._carry_out, self._flush_ended)
         self._inbox: Inbox | None = None
-        self._flush: asyncio.Task[None] | None = None
-        self._removals: set[asyncio.Task[None]] = set()
         self._commits: set[asyncio.Task[Committed]] = set()
         self._committing = asyncio.Lock()
 
     def start(self) -> None:
         """Goes on with a flush that an earlier run did not finish."""
-        if self.replica.flushing:
-            self._start_flush()
+        self.flush.start()
 
     async def close(self) -> None:
         """Ends all tasks and closes the core."""
-        if self._flush is not None:
-            self._flush.cancel()
-            await asyncio.wait([self._flush])
+        await self.flush.cancel()
         if self._commits:
             await asyncio.wait(self._commits)
-        await self._removed()
+        await self._removals.ended()
         self._slow.close()
         self.replica.close()
 
@@ -118,7 +112,7 @@ class ReplicaGroup:
         Raises:
             BlkcoloError: the hello was refused.
         """
-        await self._removed()  # the core does what is left of it on this thread
+        await self._removals.ended()  # the core does what is left of it on this thread
         welcome = self.replica.hello(hello)
         stream = self.replica.stream
         if stream is None:
@@ -195,10 +189,8 @@ class ReplicaGroup:
             raise
 
     async def _carry_out(self, sync: Sync) -> None:
-        try:
+        with translated("making the Disk Buffer durable"):
             await self._slow.on_buffer(sync.run)
-        except OSError as error:
-            raise from_os_error(error, "making the Disk Buffer durable") from error
 
     # Checkpoints.
 
@@ -261,7 +253,7 @@ class ReplicaGroup:
                 else:
                     await self._sync_for_commit(sync)
                 self.changed.fire()
-            self._remove_dropped()
+            self._removals.start()
         if self._inbox is not None:
             self._inbox.nudge()  # VM writes may be held up by a buffer that was full
         return committed
@@ -277,31 +269,6 @@ class ReplicaGroup:
                 self.replica.fault(stream, failure)
                 self._interrupt_stream()
             raise failure from error
-
-    def _remove_dropped(self) -> None:
-        """Removes dropped files off the critical path."""
-        dropped = self.replica.buffer.take_dropped()
-        if dropped:
-            task = asyncio.create_task(self._remove(dropped), name="remove files")
-            self._removals.add(task)
-            task.add_done_callback(self._removals.discard)
-
-    async def _remove(self, dropped: Discarded) -> None:
-        try:
-            await self._slow.on_buffer(dropped.close)
-            await self._slow.on_removal(dropped.remove)
-        except OSError as error:
-            # Harmless but for the space: the next start removes them.
-            _log.error(
-                "dropped files stay until the next start",
-                group=self.replica.group,
-                error=str(error),
-            )
-
-    async def _removed(self) -> None:
-        """Waits until no removal is under way."""
-        while self._removals:
-            await asyncio.wait(self._removals)
 
     def grow(self, name: str, size: int, generation: int) -> VolumeId:
         """Makes a volume larger; before the primary does. Answers the same again.
@@ -334,63 +301,24 @@ class ReplicaGroup:
         """
         if epoch is not None or self.replica.state is ReplicaState.STOPPED:
             # Its overlay gets the name of one that may be on its way out.
-            await self._removed()
+            await self._removals.ended()
         self.replica.stop(mode, generation, epoch)
         self._interrupt_stream()
         self.changed.fire()
-        if self.replica.flushing and (self._flush is None or self._flush.done()):
-            self._start_flush()
+        self.flush.start()
         if self.writable:
             return
-        if self._flush is not None:
-            await asyncio.shield(self._flush)
-        if self.replica.flushing:
-            raise self.replica.failure or DataLoss(
-                Reason.DISK_ERROR, f"group {self.replica.group}: the flush failed"
-            )
-        self._remove_dropped()
+        await self.flush.join()
+        self._removals.start()
 
-    def _start_flush(self) -> None:
-        self.replica.failure = None
-        buffer = self.replica.buffer
-        self.flush_total_bytes = buffer.buffer_bytes + buffer.overlays.bytes_held
-        self._flush_done_bytes = 0
-        self._flush = asyncio.create_task(
-            self._run_flush(), name=f"flush {self.replica.group}"
-        )
-
-    async def _run_flush(self) -> None:
-        """Flushes step by step; a disk error pauses it until the next call."""
-        log = _log.bind(group=self.replica.group, generation=self.replica.generation)
-        log.info("flush started", buffer_bytes=self.replica.buffer.buffer_bytes)
-        try:
-            for step in self.replica.flush_steps():
-                if isinstance(step, Sync):
-                    await self._carry_out(step)
-                    continue
-                self.flushed_bytes += step
-                self._flush_done_bytes += step
-                await asyncio.sleep(0)
-        except BlkcoloError as error:
-            self.replica.failure = error
+    def _flush_ended(self) -> None:
         self.changed.fire()
-        self._remove_dropped()
-        if self.replica.failure is not None:
-            log.error("flush paused", error=str(self.replica.failure))
-        else:
-            log.info("flush ended", state=self.replica.state.name)
+        self._removals.start()
 
     @property
     def kept_epochs(self) -> list[int]:
         """The checkpoints that can be read or failed over to, oldest first."""
         return [kept.epoch for kept in self.replica.checkpoints]
-
-    @property
-    def flush_remaining_bytes(self) -> int:
-        """Upper bound of the bytes that a flush still has to move."""
-        if not self.replica.flushing:
-            return 0
-        return max(0, self.flush_total_bytes - self._flush_done_bytes)
 
     def check_flushed(self) -> None:
         """Raises Refused unless this is an ordinary disk after a failover."""
@@ -399,7 +327,7 @@ class ReplicaGroup:
             return
         why = "a promotion needs it to be FAILED_OVER"
         if state is ReplicaState.FAILING_OVER:
-            left, total = self.flush_remaining_bytes, self.flush_total_bytes
+            left, total = self.flush.remaining_bytes, self.flush.total_bytes
             why = f"{left} of {total} bytes are to be flushed before it is promoted"
         raise Refused(
             Reason.WRONG_STATE, f"group {self.replica.group} is {state.name}: {why}"

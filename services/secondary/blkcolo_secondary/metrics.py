@@ -45,7 +45,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
     ),
     "flush_remaining_bytes": (
         "Bytes that a flush has still to move.",
-        lambda group: group.flush_remaining_bytes,
+        lambda group: group.flush.remaining_bytes,
     ),
     "generation": (
         "The newest known generation.",
@@ -79,7 +79,7 @@ _COUNTERS: dict[str, tuple[str, Callable[[ReplicaGroup], float]]] = {
     ),
     "flushed_bytes": (
         "Bytes moved from the Disk Buffer into the disk.",
-        lambda group: group.flushed_bytes,
+        lambda group: group.flush.flushed_bytes,
     ),
 }
 

@@ -116,7 +116,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         return pb.SecondaryServiceStopReplicationResponse(
             state=state_message(group.replica.state),
             committed_epoch=group.replica.shown,
-            flush_remaining_bytes=group.flush_remaining_bytes,
+            flush_remaining_bytes=group.flush.remaining_bytes,
         )
 
     async def GetStatus(
