@@ -249,8 +249,8 @@ DEFECTS = (
     Defect(
         "protected without a stream",
         _P + "forwarder_core",
-        "        self.state, self.committed = state, None\n",
-        "        self.committed = None\n",
+        "        self.state = state\n",
+        "",
     ),
 )
 

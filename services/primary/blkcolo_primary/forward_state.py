@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from blkcolo.errors import Reason, Refused
+from blkcolo.errors import BlkcoloError, Reason, Refused
 
 
 class ForwardState(enum.IntEnum):
@@ -105,3 +105,28 @@ def advance(group: str, state: ForwardState, event: Event) -> ForwardState:
             f" {' or '.join(allowed)}",
         )
     return following
+
+
+def not_replicating(
+    group: str, state: ForwardState, failure: BlkcoloError | None, epoch: int
+) -> Refused:
+    """The refusal of what needs it to be REPLICATING; says what to wait for or to do.
+
+    Args:
+        group: its name.
+        state: the state that holds.
+        failure: why the last stream was lost.
+        epoch: the epoch that was asked for; 0: none.
+    """
+    if state is ForwardState.LOST and failure is not None:
+        return Refused(
+            failure.reason, f"group {group} lost its stream: {failure}", epoch=epoch
+        )
+    comparing = state is ForwardState.RESYNCING
+    return Refused(
+        Reason.RESYNCING if comparing else Reason.NOT_REPLICATING,
+        f"group {group} is {state.name}: checkpoints and verifies need it to be"
+        " REPLICATING; "
+        + ("wait for the comparison" if comparing else "resume replication"),
+        epoch=epoch,
+    )

@@ -17,15 +17,21 @@ from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
 from blkcolo.intent_file import Base
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS, IntentLog
 from blkcolo.leaps import check_generation
-from blkcolo.settled_regions import Copy
 from blkcolo.stream import RecordKind
 from blkcolo_primary import durable_state
 from blkcolo_primary.comparison import Comparison, Phase
 from blkcolo_primary.durable_state import DurableState
-from blkcolo_primary.forward_state import STREAMING, Event, ForwardState, advance
+from blkcolo_primary.forward_state import (
+    STREAMING,
+    Event,
+    ForwardState,
+    advance,
+    not_replicating,
+)
 from blkcolo_primary.outbox import Outbox
-from blkcolo_primary.resync_plan import ResyncPlan, plan
+from blkcolo_primary.resync_plan import ResyncPlan, take_in, wanted
 from blkcolo_primary.settler import Settler
+from blkcolo_primary.stream_epochs import StreamEpochs
 from blkcolo_primary.traffic import Traffic
 from blkcolo_primary.verification import Verification
 
@@ -55,7 +61,7 @@ class ForwarderCore:
         settler: keeps what that has done; None without a stream.
         plan: what was to be compared.
         replica_id: the secondary's copy; empty before the first stream.
-        committed: the newest epoch of this stream that is committed.
+        epochs: the stream's epochs; None without a stream.
         failure: why the last stream was lost, or could not start.
         traffic: what went through its streams.
         verification: the verify passes.
@@ -76,14 +82,13 @@ class ForwarderCore:
     settler: Settler | None = None
     plan: ResyncPlan | None = None
     replica_id: str = ""
-    committed: int | None = None
+    epochs: StreamEpochs | None = None
     failure: BlkcoloError | None = None
     traffic: Traffic = field(default_factory=Traffic)
     verification: Verification = field(default_factory=Verification)
     host: bool = False
     settle_bytes: int | None = None
     _epoch: int = field(init=False)
-    _last_barrier: tuple[Outbox, int, int] | None = None
 
     def __post_init__(self) -> None:
         """Goes on from what the folder says; raises DataLoss if that is damaged."""
@@ -98,6 +103,11 @@ class ForwarderCore:
         durable_state.save(self.folder, self.group, state)
 
     # What it is.
+
+    @property
+    def committed(self) -> int | None:
+        """The newest epoch of this stream that is committed."""
+        return self.epochs.committed if self.epochs is not None else None
 
     @property
     def protected(self) -> bool:
@@ -160,7 +170,6 @@ class ForwarderCore:
         state = advance(self.group, self.state, Event.START)
         self._remember(generation, fenced=False)
         self.state, self.generation = state, generation
-        self.committed = None
 
     def welcome(self, welcome: Welcome) -> None:
         """The stream stands: from here on every write goes into it.
@@ -169,19 +178,15 @@ class ForwarderCore:
             Refused: another generation is in force on the secondary.
             OSError: the intent log could not be written.
         """
-        self.plan = self._plan(welcome)
+        self.plan = take_in(self.group, self.intent, self.generation, welcome)
         self.state = advance(self.group, self.state, Event.WELCOME)
         self.failure = None
         self.outbox = Outbox(welcome.epoch, self.batch_bytes)
         self.replica_id = welcome.replica_id
-        wanted = self.intent.wanted(
-            everything=self.plan is ResyncPlan.FULL,
-            ahead=welcome.ahead.extents
-            if welcome.ahead is not None and self.plan is ResyncPlan.UNION
-            else (),
-        )
+        self.epochs = StreamEpochs(self.group, self.outbox)
+        extents = wanted(self.plan, self.intent, welcome)
         self.resync = Comparison(
-            self.outbox, self.disks, wanted, self.window_bytes // 2
+            self.outbox, self.disks, extents, self.window_bytes // 2
         )
         self.traffic.begin(self.plan, self.outbox, self.resync)
         self.settler = Settler(
@@ -191,21 +196,6 @@ class ForwarderCore:
             host=self.host,
             portion=self.settle_bytes,
         )
-
-    def _plan(self, welcome: Welcome) -> ResyncPlan:
-        """Takes in where the secondary stands, and looks the plan up.
-
-        Raises:
-            Refused: another generation is in force there.
-            OSError: the intent log could not be written.
-        """
-        base = self.intent.base
-        if plan(self.generation, base, welcome, marked=True) is ResyncPlan.REFUSE:
-            raise StaleGeneration.of(self.group, self.generation, welcome.generation)
-        copy = Copy(welcome.replica_id, welcome.incarnation)
-        self.intent.welcomed(copy, welcome.committed)
-        marked = any(self.intent.wanted(everything=False))
-        return plan(self.generation, base, welcome, marked=marked)
 
     def resync_step(self) -> bool:
         """Goes on with the resync; False if the secondary must answer first.
@@ -230,7 +220,7 @@ class ForwarderCore:
             Refused: not replicating.
         """
         if self.outbox is None or self.state is not ForwardState.REPLICATING:
-            raise self._not_replicating()
+            raise self._not_replicating(0)
         window = self.window_bytes // 2
         return self.verification.start(self.outbox, self.disks, window, scrub=scrub)
 
@@ -302,12 +292,12 @@ class ForwarderCore:
         self._remember(generation, fenced=True)
 
     def _end_stream(self, state: ForwardState) -> None:
-        self.state, self.committed = state, None
-        self.verification.end(self.failure or self._not_replicating())
+        self.state = state
+        self.verification.end(self.failure or self._not_replicating(0))
         if self.outbox is None:
             return
         self.traffic.end()
-        self.resync = self.settler = None
+        self.epochs = self.resync = self.settler = None
         self.intent.settled.abandon()
         self._epoch = self.outbox.epoch
         self.outbox = None
@@ -349,10 +339,9 @@ class ForwarderCore:
 
     def nothing_after(self, epoch: int) -> bool:
         """True if the stream stands, and holds nothing after this epoch's barrier."""
-        outbox = self.outbox
-        if outbox is None or self.state is not ForwardState.REPLICATING:
+        if self.epochs is None or self.state is not ForwardState.REPLICATING:
             return False
-        return outbox.epoch == epoch + 1 and not outbox.records
+        return self.epochs.nothing_after(epoch)
 
     def prepare(self, epoch: int, generation: int) -> int:
         """Puts the barrier of the current epoch into the stream; returns its seq.
@@ -363,38 +352,16 @@ class ForwarderCore:
             Refused: not replicating, or another epoch is due.
         """
         self.check_generation(generation, may_be_newer=False)
-        if self.outbox is None or self.state is not ForwardState.REPLICATING:
+        if self.epochs is None or self.state is not ForwardState.REPLICATING:
             raise self._not_replicating(epoch)
-        ended = self._last_barrier
-        if ended is not None and ended[0] is self.outbox and ended[1] == epoch:
-            return ended[2]
-        if epoch != self.outbox.epoch:
-            raise Refused(
-                Reason.EPOCH_GAP,
-                f"group {self.group}: epoch {epoch} cannot be prepared,"
-                f" {self.outbox.epoch} is the current one",
-                epoch=epoch,
-            )
-        seq = self.outbox.barrier()
-        self._last_barrier = (self.outbox, epoch, seq)
-        self.traffic.start_epoch()
+        seq = self.epochs.barrier_of(epoch)
+        if seq is None:
+            seq = self.epochs.end(epoch)
+            self.traffic.start_epoch()
         return seq
 
-    def _not_replicating(self, epoch: int = 0) -> BlkcoloError:
-        if self.state is ForwardState.LOST and self.failure is not None:
-            return Refused(
-                self.failure.reason,
-                f"group {self.group} lost its stream: {self.failure}",
-                epoch=epoch,
-            )
-        verifying = self.state is ForwardState.RESYNCING
-        return Refused(
-            Reason.RESYNCING if verifying else Reason.NOT_REPLICATING,
-            f"group {self.group} is {self.state.name}: checkpoints and verifies need it"
-            " to be REPLICATING; "
-            + ("wait for the comparison" if verifying else "resume replication"),
-            epoch=epoch,
-        )
+    def _not_replicating(self, epoch: int) -> Refused:
+        return not_replicating(self.group, self.state, self.failure, epoch)
 
     def do_checkpoint(self, epoch: int, generation: int) -> int:
         """Learns that `epoch` is committed; returns the newest committed one.
@@ -405,21 +372,12 @@ class ForwarderCore:
             Refused: there is no stream, or the epoch was not ended in it.
         """
         self.check_generation(generation, may_be_newer=False)
-        if self.outbox is None:
+        if self.epochs is None:
             raise self._not_replicating(epoch)
-        if epoch >= self.outbox.epoch:
-            raise Refused(
-                Reason.NOT_PREPARED,
-                f"group {self.group}: epoch {epoch} is not prepared,"
-                f" {self.outbox.epoch} is the current one; prepare it first",
-                epoch=epoch,
-            )
-        if epoch < self.outbox.first_epoch:
-            return epoch if self.committed is None else self.committed
-        self.committed = max(epoch, self.committed or 0)
-        self.verification.committed(epoch)
-        self.intent.committed(epoch, Base(self.replica_id, epoch))
-        return self.committed
+        if self.epochs.commit(epoch):
+            self.verification.committed(epoch)
+            self.intent.committed(epoch, Base(self.replica_id, epoch))
+        return epoch if self.committed is None else self.committed
 
     @property
     def intent_is_stale(self) -> bool:

@@ -35,8 +35,13 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from blkcolo.errors import StaleGeneration
+from blkcolo.settled_regions import Copy
+
 if TYPE_CHECKING:
+    from blkcolo.extents import Extent
     from blkcolo.intent_file import Base
+    from blkcolo.intent_log import IntentLog
     from blkcolo.stream import Welcome
 
 
@@ -78,3 +83,32 @@ def plan(
     if base.replica_id != welcome.replica_id or welcome.committed < base.committed:
         return ResyncPlan.FULL
     return ResyncPlan.DIRTY if marked else ResyncPlan.RESUME
+
+
+def take_in(
+    group: str, intent: IntentLog, generation: int, welcome: Welcome
+) -> ResyncPlan:
+    """Tells the intent log where the secondary stands, and chooses the plan.
+
+    Raises:
+        StaleGeneration: another generation is in force there.
+        OSError: the intent log could not be written.
+    """
+    base = intent.base
+    if plan(generation, base, welcome, marked=True) is ResyncPlan.REFUSE:
+        raise StaleGeneration.of(group, generation, welcome.generation)
+    copy = Copy(welcome.replica_id, welcome.incarnation)
+    intent.welcomed(copy, welcome.committed)
+    marked = any(intent.wanted(everything=False))
+    return plan(generation, base, welcome, marked=marked)
+
+
+def wanted(
+    chosen: ResyncPlan, intent: IntentLog, welcome: Welcome
+) -> list[list[Extent]]:
+    """The extents of each volume that the plan compares."""
+    theirs = welcome.ahead.extents if welcome.ahead is not None else ()
+    return intent.wanted(
+        everything=chosen is ResyncPlan.FULL,
+        ahead=theirs if chosen is ResyncPlan.UNION else (),
+    )
