@@ -28,7 +28,8 @@ class MemoryFile:
         target[: len(found)] = found
         target[len(found) :] = bytes(len(target) - len(found))
 
-    def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
+    def write(self, offset: int, *parts: memoryview | bytes | bytearray) -> None:
+        data = b"".join(parts)
         if self.fail_writes is not None:
             raise self.fail_writes
         end = offset + len(data)

@@ -17,7 +17,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 # Imported once, before the processes part.
-import google_crc32c  # noqa: F401
+import crc32c  # noqa: F401
 import numpy as np  # noqa: F401
 import pyroaring  # noqa: F401
 
@@ -171,7 +171,7 @@ DEFECTS = (
     Defect(
         "checksum ignored",
         _S + "receiver",
-        "if google_crc32c.value(data) != batch.checksums[row]:",
+        "if crc32c(data) != batch.checksums[row]:",
         "if False:",
     ),
     Defect(

@@ -94,7 +94,8 @@ class SimFile:
         target[: len(found)] = found
         target[len(found) :] = bytes(len(target) - len(found))
 
-    def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
+    def write(self, offset: int, *parts: memoryview | bytes | bytearray) -> None:
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
         part = data[: self._machine.rng.randint(0, len(data))]
         try:
             dies = self._machine.burn()

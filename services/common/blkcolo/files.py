@@ -26,8 +26,8 @@ class BlockFile(Protocol):
         """Fills `target` from byte `offset`; what lies behind the end reads as 0."""
         ...
 
-    def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
-        """Writes all of `data` at byte `offset`; grows the file if need be."""
+    def write(self, offset: int, *parts: memoryview | bytes | bytearray) -> None:
+        """Writes the parts, one behind the other; grows the file if need be."""
         ...
 
     def zero(self, offset: int, length: int, *, may_trim: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-import google_crc32c
+from crc32c import crc32c
 
 from blkcolo.errors import DataLoss, Invalid, Reason
 from blkcolo.extents import Extent
@@ -79,7 +79,7 @@ def encode_columns(batch: Batch) -> pb.Batch:
 def message_checksum(message: Message, seq: int = 0) -> int:
     """CRC32C of what a message says: TCP's own check misses one error in 65536."""
     encoded = message.SerializeToString(deterministic=True)
-    return int(google_crc32c.value(seq.to_bytes(8, "little") + encoded))
+    return crc32c(seq.to_bytes(8, "little") + encoded)
 
 
 def _check(kind: str, message: Message, checksum: int, seq: int = 0) -> None:

@@ -65,11 +65,19 @@ class PosixFile:
                 return
             done += count
 
-    def write(self, offset: int, data: memoryview | bytes | bytearray) -> None:
-        """Writes all of `data`."""
-        done = os.pwrite(self._fd, data, offset)
-        while done < len(data):
-            done += os.pwrite(self._fd, memoryview(data)[done:], offset + done)
+    def write(self, offset: int, *parts: memoryview | bytes | bytearray) -> None:
+        """Writes the parts, one behind the other."""
+        if len(parts) == 1:
+            done = os.pwrite(self._fd, parts[0], offset)
+            if done == len(parts[0]):
+                return
+        else:
+            done = os.pwritev(self._fd, parts, offset)
+            if done == sum(map(len, parts)):
+                return
+        rest = memoryview(b"".join(parts))
+        while done < len(rest):
+            done += os.pwrite(self._fd, rest[done:], offset + done)
 
     def zero(self, offset: int, length: int, *, may_trim: bool) -> None:
         """Makes the extent read as zeros, in the cheapest way the file allows."""

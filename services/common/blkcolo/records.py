@@ -19,7 +19,7 @@ import errno
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-import google_crc32c
+from crc32c import crc32c
 
 from blkcolo.errors import DataLoss, Reason
 
@@ -61,13 +61,15 @@ class Record(NamedTuple):
         return self.position + self.payload_length
 
 
-def header(kind: int, volume: int, a: int, b: int, *payload: bytes) -> bytes:
+def header(
+    kind: int, volume: int, a: int, b: int, *payload: bytes | memoryview
+) -> bytes:
     """Encodes the header that belongs before the payload, which is in any parts."""
     crc, length = 0, sum(map(len, payload))
     for part in payload:
-        crc = google_crc32c.extend(crc, part)
+        crc = crc32c(part, crc)
     head = _HEAD.pack(MAGIC, VERSION, kind, volume, a, b, length, crc)
-    return head + _CRC.pack(google_crc32c.value(head))
+    return head + _CRC.pack(crc32c(head))
 
 
 def decode(data: bytes, at: int, position: int) -> Record | None:
@@ -78,7 +80,7 @@ def decode(data: bytes, at: int, position: int) -> Record | None:
     if len(data) - at < HEADER_SIZE or data[at : at + 4] != MAGIC:
         return None
     crc = _CRC.unpack_from(data, at + _HEAD.size)[0]
-    if google_crc32c.value(data[at : at + _HEAD.size]) != crc:
+    if crc32c(data[at : at + _HEAD.size]) != crc:
         return None
     _, version, kind, volume, a, b, length, crc = _HEAD.unpack_from(data, at)
     if version != VERSION:
@@ -92,7 +94,7 @@ def other_version(data: bytes, at: int) -> int | None:
     if len(data) - at < HEADER_SIZE or head[:4] != MAGIC or head[4] == VERSION:
         return None
     crc = _CRC.unpack_from(data, at + _HEAD.size)[0]
-    return head[4] if google_crc32c.value(head) == crc else None
+    return head[4] if crc32c(head) == crc else None
 
 
 class RecordLog:
@@ -153,7 +155,7 @@ class RecordLog:
                 window = self._read(offset, max(_WINDOW, record.end - offset))
                 start = offset
             payload = window[record.position - start : record.end - start]
-            if payload and google_crc32c.value(payload) != record.payload_crc:
+            if payload and crc32c(payload) != record.payload_crc:
                 self._cut(offset, torn=False)
                 break
             if record.kind != _WATERMARK:
@@ -229,21 +231,21 @@ class RecordLog:
             return b""
         return header(_WATERMARK, 0, self._synced, self.end)
 
-    def append(self, data: bytes | bytearray) -> None:
-        """Appends records that begin with what `lead` said.
+    def append(self, *parts: bytes | bytearray | memoryview) -> None:
+        """Appends records in any parts; the first begins with what `lead` said.
 
         Raises:
             OSError: nothing was added.
         """
         self._check()
         try:
-            self._file.write(self.end, data)
+            self._file.write(self.end, *parts)
         except OSError:
             self._repair()
             raise
-        self.end += len(data)
-        if data[: len(_WATERMARK_START)] == _WATERMARK_START:
-            self._led = _HEAD.unpack_from(data)[4]
+        self.end += sum(map(len, parts))
+        if parts[0][: len(_WATERMARK_START)] == _WATERMARK_START:
+            self._led = _HEAD.unpack_from(parts[0])[4]
 
     def _check(self) -> None:
         if self._broken is not None:

@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-import google_crc32c
+from crc32c import crc32c
 
 if TYPE_CHECKING:
     from blkcolo.errors import BlkcoloError
@@ -168,5 +168,4 @@ def extend_digest(digest: int, batch: Batch) -> int:
         array("Q", batch.lengths),
         array("L", batch.checksums),
     )
-    digest = google_crc32c.extend(digest, b"".join(c.tobytes() for c in columns))
-    return int(digest)
+    return crc32c(b"".join(c.tobytes() for c in columns), digest)

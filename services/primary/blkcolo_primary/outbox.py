@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from google_crc32c import value as crc32c
+from crc32c import crc32c
 
 from blkcolo.stream import Barrier, Batch, RecordKind, extend_digest
 
@@ -123,6 +123,8 @@ class Outbox:
             self._add(_DATA, volume, offset + start, length, crc32c(part))
             self.in_flight_bytes += length
             self.unapplied_data_bytes += length
+        if self._open_bytes >= self._batch_bytes:
+            self._close_batch()  # nothing can join it: it need not wait
         return self.last_seq
 
     def zero(self, volume: int, offset: int, length: int, kind: RecordKind) -> int:

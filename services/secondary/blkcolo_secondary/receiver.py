@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import google_crc32c
+from crc32c import crc32c
 
 from blkcolo.errors import DataLoss, Invalid, Reason, Refused
 from blkcolo.extents import check_extent
@@ -92,15 +92,15 @@ class Receiver:
                 " or one before it is missing; the primary must open a new stream",
                 epoch=self.epoch,
             )
-        position = 0
+        position, payload = 0, memoryview(batch.payload)
         for row, kind in enumerate(batch.kinds):
             volume = self._volumes[batch.volumes[row]]
             offset, length = batch.offsets[row], batch.lengths[row]
             check_extent(volume.name, volume.size, offset, length)
             if kind == RecordKind.DATA:
-                data = bytes(batch.payload[position : position + length])
+                data = payload[position : position + length]
                 position += length
-                if google_crc32c.value(data) != batch.checksums[row]:
+                if crc32c(data) != batch.checksums[row]:
                     raise DataLoss(
                         Reason.CHECKSUM,
                         f"volume {volume.name}: data at {offset}+{length} does not"

@@ -30,7 +30,7 @@ _LONG_RUN = 256
 _WORDS = BLOCK_SIZE // 8
 
 
-def read(disk: BlockFile, blocks: BitMap, size: int) -> tuple[Rows, bytes]:
+def read(disk: BlockFile, blocks: BitMap, size: int) -> tuple[Rows, memoryview]:
     """Reads blocks of a disk of `size` bytes.
 
     Returns:
@@ -41,8 +41,8 @@ def read(disk: BlockFile, blocks: BitMap, size: int) -> tuple[Rows, bytes]:
     """
     numbers = np.asarray(blocks.to_array(), dtype=np.uint32)
     is_zero = np.zeros(len(numbers), dtype=np.bool_)
-    content = bytearray(len(numbers) * BLOCK_SIZE)
-    view = memoryview(content)
+    words = np.empty((len(numbers), _WORDS), np.uint64)
+    view = _bytes_of(words)
     at = 0
     for first, end in runs(numbers):
         length = (end - first) * BLOCK_SIZE
@@ -52,20 +52,27 @@ def read(disk: BlockFile, blocks: BitMap, size: int) -> tuple[Rows, bytes]:
         else:
             _read_data(disk, Blocks(first, end), size, target)
         at += end - first
-    words = np.frombuffer(content, np.uint64).reshape(-1, _WORDS)
     suspects = np.flatnonzero(words[:, 0] == 0)
     is_zero[suspects] = ~words[suspects].any(axis=1)
-    if not is_zero.any():
-        return _rows(numbers, is_zero), bytes(content)
-    return _rows(numbers, is_zero), words[~is_zero].tobytes()
+    stored = words[~is_zero] if is_zero.any() else words
+    return _rows(numbers, is_zero), _bytes_of(stored)
+
+
+def _bytes_of(words: NDArray[np.uint64]) -> memoryview:
+    return words.reshape(-1).view(np.uint8).data
 
 
 def _read_data(disk: BlockFile, blocks: Blocks, size: int, target: memoryview) -> None:
-    """Reads what is allocated of a long run; the rest of `target` stays zero."""
-    start = blocks.first * BLOCK_SIZE
+    """Reads what is allocated of a long run; the rest is zero."""
+    start = done = blocks.first * BLOCK_SIZE
+    end = start + len(target)
     for extent in disk.data_extents(*blocks.extent(size)):
-        part = target[extent.offset - start : extent.end - start]
-        disk.read_into(extent.offset, part)
+        target[done - start : extent.offset - start] = bytes(extent.offset - done)
+        disk.read_into(
+            extent.offset, target[extent.offset - start : extent.end - start]
+        )
+        done = extent.end
+    target[done - start :] = bytes(end - done)
 
 
 def runs(numbers: NDArray[np.uint32]) -> list[tuple[int, int]]:

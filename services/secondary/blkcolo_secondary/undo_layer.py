@@ -30,13 +30,13 @@ from blkcolo_secondary.block_index import HOLE, BlockIndex
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
     from pyroaring import BitMap
 
     from blkcolo.errors import DataLoss
     from blkcolo.files import BlockFile
     from blkcolo.records import Progress, Record, RecordLog
     from blkcolo_secondary.block_index import Run
-    from blkcolo_secondary.saved_runs import Rows
 
 
 class UndoKind(enum.IntEnum):
@@ -115,8 +115,9 @@ class UndoLayer:
         Returns:
             True if anything was appended.
         """
-        log = bytearray(self._log.lead())
-        added: list[tuple[int, Rows, int]] = []
+        parts: list[bytes | memoryview] = [self._log.lead()]
+        end = self._log.end + len(parts[0])
+        added: list[tuple[int, NDArray[np.int64]]] = []
         for volume, blocks in enumerate(touched):
             if not blocks:
                 continue
@@ -125,15 +126,16 @@ class UndoLayer:
                 continue
             rows, data = saved_runs.read(disks[volume], missing, self._sizes[volume])
             table = rows.tobytes()
-            log += records.header(UndoKind.SAVED, volume, len(rows), 0, table, data)
-            log += table
-            added.append((volume, rows, self._log.end + len(log)))
-            log += data
+            head = records.header(UndoKind.SAVED, volume, len(rows), 0, table, data)
+            parts += (head, table, data)
+            data_at = end + len(head) + len(table)
+            added.append((volume, saved_runs.positions(rows, data_at)))
+            end = data_at + len(data)
         if not added:
             return False
-        self._log.append(log)
-        for volume, rows, data_at in added:
-            self._indexes[volume].add(saved_runs.positions(rows, data_at))
+        self._log.append(*parts)
+        for volume, positions in added:
+            self._indexes[volume].add(positions)
         return True
 
     def sync(self) -> None:
