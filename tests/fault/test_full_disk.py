@@ -211,10 +211,10 @@ def test_full_intent_log_fails_the_write_before_it_is_done(
             assert refused[1] == errno.ENOSPC
             assert vm.read(refused[0], 4096) == bytes(4096)
             vm.write(0, b"c" * 4096)  # its region is marked
-        with pytest.raises(grpc.RpcError) as refusal:
-            stack.failover()  # it needs a fence on the primary's disk
-        assert "No space left" in str(refusal.value)
-        assert_goes_on(stack, disk)
+        assert stack.failover().primary_fenced  # the fence has room of its own
+        stack.kill("primary")
+        stack.start("primary")
+        assert stack.primary_status().state == types_pb2.FORWARD_STATE_FENCED
 
 
 def test_full_disk_of_the_coordinator_is_told_and_ends_nothing(
@@ -234,3 +234,29 @@ def test_full_disk_of_the_coordinator_is_told_and_ends_nothing(
         assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert stack.primary_status().state != types_pb2.FORWARD_STATE_FENCED
         assert_goes_on(stack, disk)
+
+
+@pytest.mark.parametrize("durability", ["process", "host"])
+def test_failover_works_although_not_a_page_is_free(
+    tmp_path: Path, small_disk: Callable[[Path, int], SmallDisk], durability: str
+) -> None:
+    """Neither the intent log, nor the journal, nor a write to the view has room."""
+    disk = small_disk(tmp_path / "secondary", 6)
+    options = f'durability = "{durability}"\n'
+    with running(tmp_path, sizes=(SIZE,), secondary_options=options) as stack:
+        stack.pause()
+        content = os.urandom(8 * MIB)
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(MIB, content)
+            epoch = stack.checkpoint()
+            vm.write(MIB, bytes(MIB))
+            disk.fill()
+            vm.write(2 * MIB, bytes(4 * MIB))
+        wait_disk_full(stack)
+        disk.fill()
+        assert stack.failover().committed_epoch == epoch
+        with NbdClient(stack.nbd["secondary"], "disk0") as vm:
+            vm.write(0, b"n" * 65536)
+        stack.wait_flushed()
+        image = stack.image("secondary").read_bytes()
+        assert image == b"n" * 65536 + bytes(MIB - 65536) + content + bytes(7 * MIB)

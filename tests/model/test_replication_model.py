@@ -98,7 +98,9 @@ class Replication(RuleBasedStateMachine):
             self.folder,
             IntentLog(self.folder, "vm", SIZES, BLOCK_SIZE),
             self._new_copy,
-            ReplicaOptions(host_durable=HOST, history=HistoryPolicy(keep=2)),
+            ReplicaOptions(
+                host_durable=HOST, history=HistoryPolicy(keep=2), reserve_bytes=4096
+            ),
         )
 
     def _new_copy(self) -> str:

@@ -56,6 +56,7 @@ class SecondaryNode:
                 host_durable=self.machine.host,
                 buffer_limit_bytes=scenario.buffer_limit,
                 history=HistoryPolicy(keep=scenario.keep),
+                reserve_bytes=4096,
             ),
         )
         self._queue: deque[tuple[int, Request]] = deque()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from blkcolo import reserve
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
 from blkcolo.intent_file import Base
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS, IntentLog
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
     from blkcolo_primary.verification import Finding, VerifyPass
+
+#: Room for the fence, whatever has filled the disk.
+_RESERVE_BYTES = 16 << 10
 
 
 @dataclass
@@ -96,6 +100,10 @@ class ForwarderCore:
         self.generation = saved.generation
         self._epoch = saved.epoch
         self.state = ForwardState.FENCED if saved.fenced else ForwardState.IDLE
+
+    @property
+    def _reserve(self) -> str:
+        return f"{self.group}.reserve"
 
     def _remember(self, generation: int, *, fenced: bool) -> None:
         """Holds, whatever dies, when this returns; raises BlkcoloError."""
@@ -168,6 +176,7 @@ class ForwarderCore:
                 " needs a newer generation",
             )
         state = advance(self.group, self.state, Event.START)
+        reserve.fill(self.folder, self._reserve, _RESERVE_BYTES)
         self._remember(generation, fenced=False)
         self.state, self.generation = state, generation
 
@@ -289,6 +298,7 @@ class ForwarderCore:
             raise StaleGeneration.of(self.group, generation, self.generation)
         self._end_stream(advance(self.group, self.state, Event.FENCE))
         self.generation = generation
+        reserve.release(self.folder, self._reserve)
         self._remember(generation, fenced=True)
 
     def _end_stream(self, state: ForwardState) -> None:

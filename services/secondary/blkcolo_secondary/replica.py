@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blkcolo import reserve
 from blkcolo.errors import (
     BlkcoloError,
     Reason,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from blkcolo_secondary.group_journal import Checkpoint
     from blkcolo_secondary.replica_options import Committed, Prepared, ReplicaOptions
 
+#: A file in the group's folder; see `blkcolo.reserve`.
+_RESERVE = "reserve"
 #: The VM writes here; what it writes is marked in the intent log.
 _TRACKS = frozenset({ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER})
 
@@ -87,6 +90,7 @@ class Replica:
         self.volumes = volumes
         self.options = options
         self.intent = intent
+        self._folder = folder
         self._new_id = new_id
         self.journal = GroupJournal(folder, host=options.host_durable)
         durable = self.journal.state
@@ -189,6 +193,7 @@ class Replica:
         if not durable.discarded:
             self.intent.forget()  # of a failover that was not recorded
         self._sweep()
+        reserve.fill(self._folder, _RESERVE, self.options.reserve_bytes)
         epoch = first_epoch(durable, hello, self.newest_epoch)
         self.journal.update(
             generation=hello.generation,
@@ -363,6 +368,7 @@ class Replica:
         discarded = self.journal.state.discarded
         plan = plan_stop(self.group, self.state, mode, kept, epoch, discarded=discarded)
         if failover and plan.base is not None:
+            reserve.release(self._folder, _RESERVE)
             track_from(self.intent, self.journal, self.buffer, plan.base)
         if self.state is ReplicaState.STOPPED or (failover and plan.base != self.shown):
             # An overlay that was given up above that checkpoint must not count again.

@@ -16,11 +16,13 @@ class ReplicaOptions:
         host_durable: power loss is to be survived, not only the death of processes.
         buffer_limit_bytes: undo bytes at which the VM is held up; 0: no limit.
         history: which checkpoints are kept.
+        reserve_bytes: room that is set aside for a failover.
     """
 
     host_durable: bool = False
     buffer_limit_bytes: int = 0
     history: HistoryPolicy = field(default_factory=HistoryPolicy)
+    reserve_bytes: int = 2 << 20
 
 
 class Prepared(NamedTuple):
