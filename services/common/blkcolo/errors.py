@@ -19,10 +19,12 @@ import enum
 import errno
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class Reason(enum.IntEnum):
@@ -157,3 +159,13 @@ def translated(
         yield
     except OSError as error:
         raise from_os_error(error, what, volume, offset, then) from error
+
+
+def first_of(errors: BaseExceptionGroup[_Error], kind: type[_Error]) -> _Error:
+    """The first of the errors that ended a group of tasks; `kind` is that of all."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, kind):
+        raise TypeError(error)
+    return error

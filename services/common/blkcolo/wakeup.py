@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Found = TypeVar("_Found")
 
 
 class Wakeup:
@@ -28,3 +34,17 @@ class Wakeup:
             self._next = asyncio.get_running_loop().create_future()
         done, _ = await asyncio.wait([self._next], timeout=timeout)
         return bool(done)
+
+    async def until(self, check: Callable[[], _Found], timeout: float) -> _Found:
+        """Waits until `check` says something true; returns what it said last.
+
+        Args:
+            check: asked at once, and after each `fire`; what it raises ends the wait.
+            timeout: seconds; then it returns what is not true.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        while not (found := check()):
+            if not await self.wait(max(0.0, deadline - loop.time())):
+                break
+        return found

@@ -1,6 +1,7 @@
-"""One group on the primary at run time: its stream from the start to the end.
+"""One group on the primary at run time: the calls that begin, guard and end its stream.
 
-What the VM writes meanwhile is the business of `vm_writes`.
+What happens in the stream is the business of `stream_run`, what the VM writes
+meanwhile that of `vm_writes`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ import structlog
 
 from blkcolo.errors import (
     BlkcoloError,
-    DataLoss,
     DeadlineMissed,
     Reason,
     Refused,
     Unavailable,
-    from_os_error,
+    translated,
 )
 from blkcolo.histograms import LatencyHistogram
 from blkcolo.stream import Hello
@@ -28,8 +28,7 @@ from blkcolo.wakeup import Wakeup
 from blkcolo_primary.forward_state import STREAMING, ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.intent_clearing import IntentClearing
-from blkcolo_primary.link import Link
-from blkcolo_primary.resync_run import ResyncRun
+from blkcolo_primary.stream_run import StreamRun
 from blkcolo_primary.verify_runs import VerifyRuns
 from blkcolo_primary.vm_writes import VmWrites
 
@@ -40,9 +39,9 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.grpc_client import Dialer
     from blkcolo.intent_log import IntentLog
-    from blkcolo.stream import Ack, Mismatch, VolumeId, Welcome
+    from blkcolo.stream import VolumeId
     from blkcolo.volume_growth import VolumeGrowth
-    from blkcolo_primary.outbox import Outbox
+    from blkcolo_primary.resync_run import ResyncRun
     from blkcolo_primary.settings import ForwardSettings
 
 _log = structlog.get_logger(__name__)
@@ -97,9 +96,8 @@ class ForwardGroup:
             changed=self.changed,
             scrub_limit=settings.scrub_bytes_per_second,
         )
-        self.resync_run: ResyncRun | None = None
         self._link: asyncio.Task[None] | None = None
-        self._stream: Link | None = None
+        self._stream: StreamRun | None = None
         #: How long a step of a checkpoint held the loop, and VM writes with it.
         self.stalls = LatencyHistogram()
         self._clearing = IntentClearing(self.core, self.vm_writes)
@@ -137,26 +135,25 @@ class ForwardGroup:
             discard_secondary=discard_secondary,
             epoch=self.core.epoch,
         )
-        waited_for = self.settings.ack_policy != "async"
-        link = Link(
-            self,
-            self._dialer,
-            address,
-            hello,
-            timeout=self.settings.link_timeout_seconds,
-            gather=0.0 if waited_for else self.settings.gather_seconds,
+        stream = self._stream = StreamRun(
+            self.core,
+            self.volumes,
+            self.vm_writes,
+            self.verify,
+            work=self.work,
+            changed=self.changed,
         )
-        self._stream = link
-        self._link = asyncio.create_task(self._run(link), name=f"link {self.name}")
-        deadline = asyncio.get_running_loop().time() + timeout
-        while self.core.state is ForwardState.CONNECTING:
-            left = deadline - asyncio.get_running_loop().time()
-            if not await self.changed.wait(max(left, 0.0)):
-                raise DeadlineMissed(
-                    Reason.DEADLINE,
-                    f"group {self.name}: {address} did not answer within"
-                    f" {timeout:g} s; look at it and at the network",
-                )
+        self._link = asyncio.create_task(
+            self._run(stream, address, hello), name=f"link {self.name}"
+        )
+        if not await self.changed.until(
+            lambda: self.core.state is not ForwardState.CONNECTING, timeout
+        ):
+            raise DeadlineMissed(
+                Reason.DEADLINE,
+                f"group {self.name}: {address} did not answer within"
+                f" {timeout:g} s; look at it and at the network",
+            )
         if self.core.state not in STREAMING:
             raise self.core.failure or self._ended_meanwhile()
 
@@ -167,16 +164,19 @@ class ForwardGroup:
             " ended meanwhile by another call; ask again if it is still wanted",
         )
 
-    async def _run(self, link: Link) -> None:
+    async def _run(self, stream: StreamRun, address: Address, hello: Hello) -> None:
         """Runs one stream to its end, and tells the core why it ended."""
         log = _log.bind(group=self.name, generation=self.core.generation)
+        waited_for = self.settings.ack_policy != "async"
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(link.run())
-                tasks.create_task(self._resync())
-                tasks.create_task(self.verify.run())
-        except* BlkcoloError as errors:
-            error = _first(errors)
+            await stream.run(
+                self._dialer,
+                address,
+                hello,
+                timeout=self.settings.link_timeout_seconds,
+                gather=0.0 if waited_for else self.settings.gather_seconds,
+            )
+        except BlkcoloError as error:
             self.lose(error)
             log.error(  # noqa: TRY400 - no program error: no traceback
                 "link lost",
@@ -193,75 +193,6 @@ class ForwardGroup:
         if self.core.state is ForwardState.FENCED:
             self.vm_writes.refuse_all(errno.EPERM)
         self.vm_writes.link_lost()
-        self.changed.fire()
-
-    async def _resync(self) -> None:
-        """Brings the contents together as soon as the stream stands."""
-        while self.core.state is ForwardState.CONNECTING:
-            await self.changed.wait()
-        core = self.core
-        if core.resync is None or core.settler is None:
-            return
-        run = self.resync_run = ResyncRun(
-            core,
-            core.resync,
-            core.settler,
-            self.vm_writes,
-            work=self.work,
-            changed=self.changed,
-        )
-        await run.run()
-        if core.state is ForwardState.REPLICATING:
-            self.vm_writes.release_all()
-            _log.info(
-                "contents agree",
-                group=self.name,
-                epoch=core.epoch,
-                plan=core.plan.name if core.plan else None,
-                compared_bytes=run.comparison.total_bytes,
-                resent_bytes=run.comparison.resent_bytes,
-            )
-        self.changed.fire()
-
-    def on_mismatch(self, mismatch: Mismatch) -> None:
-        """Extents differ; see `link.LinkOwner`."""
-        try:
-            findings = self.core.mismatch(mismatch)
-        except OSError as error:
-            raise from_os_error(error, "reading the disk to send it again") from error
-        for finding in findings:
-            _log.error(
-                "verify: the secondary's disk differs, and is repaired",
-                group=self.name,
-                volume=self.volumes[finding.volume].name,
-                offset=finding.extent.offset,
-                length=finding.extent.length,
-            )
-        self.work.fire()
-
-    def on_welcome(self, welcome: Welcome) -> Outbox:
-        """The secondary took the stream; see `link.LinkOwner`."""
-        try:
-            self.core.welcome(welcome)
-        except OSError as error:
-            raise from_os_error(error, "writing the intent log") from error
-        if self.core.outbox is None or self.core.resync is None:
-            raise DataLoss(Reason.INTERNAL, f"group {self.name}: no outbox")
-        plan, base = self.core.plan, self.core.intent.base
-        log = _log.bind(group=self.name, plan=plan.name if plan else None)
-        log.info("resync starts", bytes=self.core.resync.total_bytes)
-        if base is None and welcome.committed is not None:
-            log.warning("no intent log of this copy: everything is compared")
-        self.changed.fire()
-        return self.core.outbox
-
-    def on_ack(self, ack: Ack) -> None:
-        """The secondary made progress; see `link.LinkOwner`."""
-        outbox = self.core.outbox
-        if outbox is None:
-            return
-        outbox.acknowledge(ack)
-        self.vm_writes.release(outbox)
         self.changed.fire()
 
     async def stop_replication(
@@ -286,15 +217,14 @@ class ForwardGroup:
         if outbox is None:
             return
         seq = outbox.last_seq
-        deadline = asyncio.get_running_loop().time() + timeout
-        while self.core.outbox is outbox and outbox.applied_seq < seq:
-            left = deadline - asyncio.get_running_loop().time()
-            if not await self.changed.wait(max(left, 0.0)):
-                raise DeadlineMissed(
-                    Reason.DEADLINE,
-                    f"group {self.name}: {outbox.unapplied_covered_bytes} bytes are"
-                    " not applied on the secondary; ask again, or stop without drain",
-                )
+        if not await self.changed.until(
+            lambda: self.core.outbox is not outbox or outbox.applied_seq >= seq, timeout
+        ):
+            raise DeadlineMissed(
+                Reason.DEADLINE,
+                f"group {self.name}: {outbox.unapplied_covered_bytes} bytes are"
+                " not applied on the secondary; ask again, or stop without drain",
+            )
 
     def hold(self, generation: int, seconds: float) -> None:
         """Lets VM writes wait, for a while at most; 0 lets them go on.
@@ -400,10 +330,12 @@ class ForwardGroup:
     @property
     def no_progress_seconds(self) -> float:
         """For how long the secondary applied nothing of what is under way."""
-        outbox, stream = self.core.outbox, self._stream
-        if outbox is None or stream is None:
-            return 0.0
-        return stream.idle_seconds(outbox)
+        return self._stream.idle_seconds if self._stream is not None else 0.0
+
+    @property
+    def resync_run(self) -> ResyncRun | None:
+        """The newest stream's resync."""
+        return self._stream.resync if self._stream is not None else None
 
     # Sizes.
 
@@ -424,12 +356,10 @@ class ForwardGroup:
         if self.volumes[index] == before:
             return before
         await self.vm_writes.intent_sync.idle()  # no thread holds the log's file
-        try:
+        with translated("writing the intent log", name):
             self.core.intent.grow(index, size)
             if extended:
                 self.core.intend(index, before.size, size - before.size)
-        except OSError as error:
-            raise from_os_error(error, "writing the intent log", name) from error
         if extended:
             self.lose(
                 Unavailable(
@@ -439,12 +369,3 @@ class ForwardGroup:
             )
         _log.info("volume grown", group=self.name, volume=name, size=size)
         return self.volumes[index]
-
-
-def _first(errors: BaseExceptionGroup[BlkcoloError]) -> BlkcoloError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, BlkcoloError):
-        raise TypeError(error)
-    return error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import grpc
 
-from blkcolo.errors import DataLoss, Reason, Unavailable
+from blkcolo.errors import DataLoss, Reason, Unavailable, first_of
 from blkcolo.grpc_errors import to_domain
 from blkcolo.grpc_stream import decode_response
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
@@ -102,7 +102,9 @@ class Link:
                     tasks.create_task(self._receive(call))
                     tasks.create_task(self._watch(outbox))
             except* grpc.aio.AioRpcError as errors:
-                raise to_domain(_first(errors), str(self._address)) from errors
+                raise to_domain(
+                    first_of(errors, grpc.aio.AioRpcError), str(self._address)
+                ) from errors
             finally:
                 call.cancel()
 
@@ -195,12 +197,3 @@ class Link:
             Reason.LINK_LOST,
             f"secondary {self._address} ended the stream; look at its log",
         )
-
-
-def _first(errors: BaseExceptionGroup[grpc.aio.AioRpcError]) -> grpc.aio.AioRpcError:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, grpc.aio.AioRpcError):
-        raise TypeError(error)
-    return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -114,9 +113,5 @@ class VerifyRuns:
                 " start a new one",
             )
         self._changed.fire()
-        deadline = asyncio.get_running_loop().time() + timeout
-        while not asked.ended:
-            left = deadline - asyncio.get_running_loop().time()
-            if not await self._changed.wait(max(left, 0.0)):
-                break
+        await self._changed.until(lambda: asked.ended, timeout)
         return asked

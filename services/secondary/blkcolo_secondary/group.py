@@ -203,14 +203,12 @@ class ReplicaGroup:
             DeadlineMissed: not within `timeout` seconds; says what is missing.
             BlkcoloError: it will not be prepared; see `Replica.prepared`.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout
-        while True:
-            prepared = self.replica.prepared(epoch, generation, barrier_seq)
-            if prepared is not None:
-                return prepared
-            if not await self.changed.wait(max(0.0, deadline - loop.time())):
-                raise self._late(epoch, barrier_seq)
+        prepared = await self.changed.until(
+            lambda: self.replica.prepared(epoch, generation, barrier_seq), timeout
+        )
+        if prepared is None:
+            raise self._late(epoch, barrier_seq)
+        return prepared
 
     def _late(self, epoch: int, barrier_seq: int) -> DeadlineMissed:
         stream = self.replica.stream
