@@ -180,6 +180,18 @@ DEFECTS = (
         "            self.resync.repair(mismatch)\n",
         "            pass\n",
     ),
+    Defect(
+        "write behind the cursor of a resync not sent",
+        _P + "comparison",
+        " or (volume, offset) < self._cursor:",
+        ":",
+    ),
+    Defect(
+        "write that a resync does not look at not sent",
+        _P + "comparison",
+        "return found >= 0 and offset + length <= extents[found].end",
+        "return True",
+    ),
     # Logs on disk.
     Defect(
         "torn tail accepted",

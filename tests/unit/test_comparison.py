@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from blkcolo.extents import Extent
-from blkcolo.stream import Ack
+from blkcolo.stream import Ack, Verify
 from blkcolo_primary.comparison import Comparison, Phase
 from blkcolo_primary.outbox import Outbox
 from tests.memory_files import MemoryFile
@@ -26,3 +29,40 @@ def test_holes_are_compared_without_being_read() -> None:
     assert comparison.done_bytes == comparison.total_bytes == 64 * _MIB
     assert _MIB <= comparison.read_bytes <= 2 * _MIB
     assert steps < 8
+
+
+#: Two volumes; of the first one the middle is not wanted.
+_WANTED = [[Extent(0, _MIB), Extent(2 * _MIB, _MIB)], [Extent(0, 3 * _MIB)]]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.integers(0, 7),
+    volume=st.integers(0, 1),
+    offset=st.integers(0, 3 * _MIB - 1),
+    length=st.integers(1, 2 * _MIB),
+)
+def test_write_is_ahead_only_where_all_of_it_is_still_to_be_read(
+    steps: int, volume: int, offset: int, length: int
+) -> None:
+    disks = [MemoryFile(3 * _MIB), MemoryFile(3 * _MIB)]
+    for disk in disks:
+        disk.write(0, b"x" * disk.size)
+    outbox = Outbox(epoch=0, batch_bytes=_MIB)
+    comparison = Comparison(outbox, disks, _WANTED, window_bytes=_MIB)
+    for _ in range(steps):
+        comparison.step()
+    read_later = set()
+    ahead = comparison.is_ahead(volume, offset, length)
+    while outbox.take() is not None:
+        pass
+    while comparison.phase is Phase.COMPARING:
+        comparison.step()
+        while (taken := outbox.take()) is not None:
+            seq, message = taken
+            outbox.acknowledge(Ack(seq, seq, 0, buffer_full=False))
+            assert isinstance(message, Verify)
+            read_later |= {(e.volume, e.offset // 4096) for e in message.extents}
+    first, last = offset // 65536 * 16, (offset + length - 1) // 65536 * 16
+    touched = {(volume, block) for block in range(first, last + 1, 16)}
+    assert ahead == (touched <= read_later)

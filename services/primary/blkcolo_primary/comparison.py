@@ -7,6 +7,14 @@ so each stands behind every write that it includes and before every later one. T
 secondary saves what it overwrites, so its last checkpoint stays available all
 through. Holes travel as one extent without a checksum, and are repaired by a trim.
 
+A resync also spares the stream: what the VM writes where nothing was compared yet
+need not be sent, since the comparison will find it there (`is_ahead`). That is safe
+because nothing is committed before the pass is complete, and each of these extents is
+read before that, after the write. Crash cases:
+  the stream is lost before it is read   its regions are marked: the next one reads it
+  it is read, and the answer is lost     the same: not settled before it is answered
+  either process dies                    the same: the mark was stored before the write
+
     COMPARING --all sent--> SETTLING --answers are in--> COMPLETING --applied--> DONE
 """
 
@@ -14,6 +22,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -82,6 +91,9 @@ class Comparison:
         self._outbox = outbox
         self._disks = disks
         self._window_bytes = window_bytes
+        self._wanted = wanted
+        #: Volume and byte from which on nothing was compared yet.
+        self._cursor = (0, 0)
         self._messages = _messages(disks, wanted)
         self._last_seq = 0
         self._unanswered: deque[tuple[int, int, Extent]] = deque()
@@ -115,10 +127,19 @@ class Comparison:
         first, last = message.extents[0], message.extents[-1]
         length = last.offset + last.length - first.offset
         extent = Extent(first.offset, length)
+        self._cursor = (first.volume, extent.end)
         self._unanswered.append((self._last_seq, first.volume, extent))
         self.done_bytes += length
         self.read_bytes += length if first.digest else 0
         return True
+
+    def is_ahead(self, volume: int, offset: int, length: int) -> bool:
+        """True if all of an extent is still to be read and compared."""
+        if self.phase is not Phase.COMPARING or (volume, offset) < self._cursor:
+            return False
+        extents = self._wanted[volume]
+        found = bisect_right(extents, offset, key=_offset) - 1
+        return found >= 0 and offset + length <= extents[found].end
 
     def take_answered(self) -> list[list[Extent]]:
         """The extents, by volume, that were answered since the last call.
@@ -158,6 +179,10 @@ class Comparison:
             self._disks[volume].read_into(start, memoryview(content))
             self._outbox.data(volume, start, memoryview(content))
             self.resent_bytes += len(content)
+
+
+def _offset(extent: Extent) -> int:
+    return extent.offset
 
 
 def split_holes(disk: BlockFile, extent: Extent) -> Iterator[tuple[Extent, bool]]:

@@ -71,6 +71,8 @@ class ForwarderCore:
         verification: the verify passes.
         host: power loss is to be survived.
         settle_bytes: compared bytes that an interruption costs; None: the default.
+        leaves_to_resync: a write that a running resync will find is not sent; not where
+            its reply waits for the secondary.
     """
 
     group: str
@@ -92,6 +94,7 @@ class ForwarderCore:
     verification: Verification = field(default_factory=Verification)
     host: bool = False
     settle_bytes: int | None = None
+    leaves_to_resync: bool = True
     _epoch: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -328,6 +331,8 @@ class ForwarderCore:
         if self.outbox is None:
             self._unreplicated(len(data))
             return None
+        if self._left_to_resync(volume, offset, len(data)):
+            return None
         return self.outbox.data(volume, offset, data)
 
     def zeroed(
@@ -337,8 +342,19 @@ class ForwarderCore:
         if self.outbox is None:
             self._unreplicated(length)
             return None
+        if self._left_to_resync(volume, offset, length):
+            return None
         kind = RecordKind.TRIM if trim else RecordKind.ZERO
         return self.outbox.zero(volume, offset, length, kind)
+
+    def _left_to_resync(self, volume: int, offset: int, length: int) -> bool:
+        """True if the resync will find the write; see `comparison`."""
+        if self.state is not ForwardState.RESYNCING or not self.leaves_to_resync:
+            return False
+        if self.resync is None or not self.resync.is_ahead(volume, offset, length):
+            return False
+        self.traffic.left_to_resync(length)
+        return True
 
     def _unreplicated(self, length: int) -> None:
         """Counts bytes that no stream carries, once there was one to carry them."""

@@ -87,6 +87,7 @@ class ForwardGroup:
             settings.batch_bytes,
             settings.window_bytes,
             host=settings.durability == "host",
+            leaves_to_resync=settings.ack_policy == "async",
         )
         self.vm_writes = VmWrites(self.core, settings, volumes, self.work, self.lose)
         self.verify = VerifyRuns(

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from blkcolo_primary.comparison import Phase
+
 if TYPE_CHECKING:
     from blkcolo_primary.comparison import Comparison
     from blkcolo_primary.outbox import Outbox
@@ -27,6 +29,7 @@ class Traffic:
     _acked: int = 0
     _resent: int = 0
     _epoch_start: int = 0
+    _left_to_resync: int = 0
     _outbox: Outbox | None = None
     _resync: Comparison | None = None
 
@@ -34,6 +37,7 @@ class Traffic:
         """A stream stands."""
         self.resyncs[plan] += 1
         self._outbox, self._resync = outbox, resync
+        self._left_to_resync = 0
         self.start_epoch()
 
     def end(self) -> None:
@@ -43,8 +47,14 @@ class Traffic:
         self._sent, self._acked = self.sent_bytes, self.acked_bytes
         self._resent = self.resent_bytes
         self.unreplicated_bytes += self._outbox.unapplied_covered_bytes
+        if self._resync is None or self._resync.phase is not Phase.DONE:
+            self.unreplicated_bytes += self._left_to_resync
         self._outbox = self._resync = None
         self.start_epoch()
+
+    def left_to_resync(self, length: int) -> None:
+        """A write is not sent; the resync of this stream will find it, if it ends."""
+        self._left_to_resync += length
 
     def start_epoch(self) -> None:
         """Bytes in the epoch are counted from here on."""
