@@ -6,8 +6,8 @@ Only UNAVAILABLE and RESOURCE_EXHAUSTED may be tried again without asking anybod
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import grpc
 import structlog
@@ -27,13 +27,13 @@ from blkcolo.errors import (
     StaleGeneration,
     Unavailable,
 )
+from blkcolo.grpc_wrapping import Wrapper, WrappingInterceptor
 from blkcolo.v1 import types_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable
 
-    _Context = grpc.aio.ServicerContext[Any, Any]
-    _Handler = grpc.RpcMethodHandler[Any, Any]
+    from blkcolo.grpc_wrapping import Context
 
 _log = structlog.get_logger(__name__)
 
@@ -83,6 +83,12 @@ def status_of(error: BlkcoloError) -> status_pb2.Status:
     detail.Pack(info)
     number = code_of(error).value[0]
     return status_pb2.Status(code=number, message=error.message, details=[detail])
+
+
+async def abort(context: Context, error: BlkcoloError) -> NoReturn:
+    """Ends a call with the status of an error."""
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
 
 
 def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
@@ -218,68 +224,47 @@ async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _checked(request)
 
 
-class DomainErrors(grpc.aio.ServerInterceptor):
+class DomainErrors(WrappingInterceptor):
     """Answers raised domain errors with their status, on every kind of RPC."""
 
     def __init__(self, on_error: Callable[[str, Reason], None]) -> None:
         """Takes what counts errors by method and reason."""
         self._on_error = on_error
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
-        """Wraps the handler that was found."""
-        handler = cast("Any", await continuation(handler_call_details))
-        method = handler_call_details.method
-        if handler is None or not method.startswith("/blkcolo."):
-            return cast("_Handler | None", handler)
-        if handler.response_streaming:
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            inner = handler.stream_stream or handler.unary_stream
-            wrapped: Any = self._streaming(method, inner)
-        else:
-            make = grpc.unary_unary_rpc_method_handler
-            wrapped = self._unary(method, handler.unary_unary)
-        outer: _Handler = make(
-            wrapped,
-            request_deserializer=_lenient(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
-        )
-        return outer
+    def wrapper_of(self, method: str) -> Wrapper | None:
+        """One for each method of this system."""
+        ours = method.startswith("/blkcolo.")
+        return _Border(method, self._on_error) if ours else None
 
-    def _unary(self, method: str, inner: Any) -> Any:
-        async def call(request: Any, context: _Context) -> Any:
-            try:
-                return await inner(_checked(request), context)
-            except Exception as error:  # noqa: BLE001 - the border to the wire
-                return await self._abort(method, error, context)
 
-        return call
+class _Border(Wrapper):
+    """Where what a method raises becomes a status."""
 
-    def _streaming(self, method: str, inner: Any) -> Any:
-        async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
-            try:
-                async for answer in inner(_checked(request), context):
-                    yield answer
-            except Exception as error:  # noqa: BLE001 - the border to the wire
-                await self._abort(method, error, context)
+    def __init__(self, method: str, on_error: Callable[[str, Reason], None]) -> None:
+        self._method = method
+        self._on_error = on_error
 
-        return call
+    def decoder(self, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+        return _lenient(decode)
 
-    async def _abort(self, method: str, error: Exception, context: _Context) -> None:
-        if isinstance(error, (grpc.aio.AbortError, asyncio.CancelledError)):
-            raise error
+    def incoming(self, request: Any) -> Any:
+        return _checked(request)
+
+    @asynccontextmanager
+    async def around(self, context: Context) -> AsyncIterator[None]:
+        try:
+            yield
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the border to the wire
+            await self._abort(error, context)
+
+    async def _abort(self, error: Exception, context: Context) -> None:
         if not isinstance(error, BlkcoloError):
-            _log.exception("program error", method=method, exc_info=error)
+            _log.exception("program error", method=self._method, exc_info=error)
             error = BlkcoloError(
-                Reason.INTERNAL, f"{method}: program error; see this service's log"
+                Reason.INTERNAL,
+                f"{self._method}: program error; see this service's log",
             )
-        self._on_error(method, error.reason)
-        status = rpc_status.to_status(status_of(error))
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        self._on_error(self._method, error.reason)
+        await abort(context, error)

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.protobuf.descriptor_pool import Default
 from prometheus_client import Counter, Histogram
 
+from blkcolo.grpc_wrapping import Wrapper, WrappingInterceptor
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
 
     from google.protobuf.descriptor import MethodDescriptor
     from prometheus_client import CollectorRegistry
 
-    _Context = grpc.aio.ServicerContext[Any, Any]
-    _Handler = grpc.RpcMethodHandler[Any, Any]
+    from blkcolo.grpc_wrapping import Context
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
-class CallMetrics(grpc.aio.ServerInterceptor):
+class CallMetrics(WrappingInterceptor):
     """Counts the calls of every method of some services."""
 
     def __init__(self, registry: CollectorRegistry, services: Iterable[str]) -> None:
@@ -46,33 +47,9 @@ class CallMetrics(grpc.aio.ServerInterceptor):
             for method in Default().FindServiceByName(service).methods
         }
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
-        """Wraps the handler that was found."""
-        handler = cast("Any", await continuation(handler_call_details))
-        method = self._methods.get(handler_call_details.method)
-        if handler is None or method is None:
-            return cast("_Handler | None", handler)
-        if handler.response_streaming:
-            make = (
-                grpc.stream_stream_rpc_method_handler
-                if handler.request_streaming
-                else grpc.unary_stream_rpc_method_handler
-            )
-            inner = handler.stream_stream or handler.unary_stream
-            wrapped: Any = method.streaming(inner, requests=handler.request_streaming)
-        else:
-            make = grpc.unary_unary_rpc_method_handler
-            wrapped = method.unary(handler.unary_unary)
-        outer: _Handler = make(
-            wrapped,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-        return outer
+    def wrapper_of(self, method: str) -> Wrapper | None:
+        """What counts the calls of a method."""
+        return self._methods.get(method)
 
 
 class _Families:
@@ -106,8 +83,8 @@ class _Families:
         )
 
 
-class _Method:
-    """One method's metrics, and the handlers that keep them."""
+class _Method(Wrapper):
+    """One method's metrics."""
 
     def __init__(
         self, families: _Families, service: str, method: MethodDescriptor
@@ -120,28 +97,14 @@ class _Method:
         self._handled = families.handled
         self._handled.labels(*self._labels, grpc.StatusCode.OK.name)
 
-    def unary(self, inner: Any) -> Any:
-        async def call(request: Any, context: _Context) -> Any:
-            self._received.inc()
-            with self._counted(context):
-                answer = await inner(request, context)
-                self._sent.inc()
-                return answer
+    def incoming(self, request: Any) -> Any:
+        if hasattr(request, "__aiter__"):
+            return self._counted_messages(request)
+        self._received.inc()
+        return request
 
-        return call
-
-    def streaming(self, inner: Any, *, requests: bool) -> Any:
-        async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
-            if requests:
-                request = self._counted_messages(request)
-            else:
-                self._received.inc()
-            with self._counted(context):
-                async for answer in inner(request, context):
-                    self._sent.inc()
-                    yield answer
-
-        return call
+    def answered(self) -> None:
+        self._sent.inc()
 
     async def _counted_messages(
         self, messages: AsyncIterator[Any]
@@ -150,8 +113,8 @@ class _Method:
             self._received.inc()
             yield message
 
-    @contextmanager
-    def _counted(self, context: _Context) -> Iterator[None]:
+    @asynccontextmanager
+    async def around(self, context: Context) -> AsyncIterator[None]:
         """Counts one call from its beginning to its end, however it ends."""
         self._started.inc()
         began, left = time.monotonic(), False
@@ -166,7 +129,7 @@ class _Method:
             self._seconds.observe(time.monotonic() - began)
 
 
-def _code_of(context: _Context) -> str:
+def _code_of(context: Context) -> str:
     code = cast("Any", context).code()
     for each in grpc.StatusCode:
         if code in (each, each.value[0]):
