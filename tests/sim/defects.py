@@ -87,6 +87,18 @@ DEFECTS = (
         "if run.position == HOLE:",
         "if run.position != HOLE:",
     ),
+    Defect(
+        "blocks of kept checkpoints taken for those of a lost stream",
+        _S + "disk_buffer",
+        "start_stream(epoch, -1 if self.base is None else self.base)",
+        "start_stream(epoch, -1)",
+    ),
+    Defect(
+        "blocks of a lost stream not saved for the second epoch either",
+        _S + "layer_stack",
+        "if self._first is None or self._first[0] != epoch:",
+        "if self._first is None:",
+    ),
     # Overlay and failover.
     Defect(
         "overlay lost at a restart",

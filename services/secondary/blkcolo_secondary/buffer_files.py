@@ -19,6 +19,8 @@ from blkcolo_secondary.undo_layer import UndoLayer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pyroaring import BitMap
+
     from blkcolo.files import Folder
     from blkcolo.records import Progress
     from blkcolo.stream import VolumeId
@@ -100,11 +102,13 @@ class BufferFiles:
             layers[epoch].load(progress)
         return dict(sorted(layers.items()))
 
-    def new_layer(self, epoch: int) -> UndoLayer:
-        """Opens a layer's file; an empty one if there is none."""
+    def new_layer(
+        self, epoch: int, elsewhere: Sequence[BitMap] | None = None
+    ) -> UndoLayer:
+        """Opens a layer's file; an empty one if there is none; see `UndoLayer`."""
         name = f"{_UNDO}{epoch}"
         log = RecordLog(self._folder.open(name), name, host=self._host)
-        return UndoLayer(log, self.sizes)
+        return UndoLayer(log, self.sizes, elsewhere)
 
     def discard_layer(self, epoch: int, layer: UndoLayer) -> None:
         """Puts a layer's file on the list of what is discarded."""

@@ -11,7 +11,8 @@ that of the base, made of the layers above k instead.
 Invariants, at every instant after the first commit:
   I1  view == C(base), plus the overlay; the base is the committed epoch, or the older
       one that a failover was asked to lead to;
-  -   a block is in layer e exactly if epoch e overwrote it (or is about to);
+  -   a block is in layer e exactly if epoch e overwrote it (or is about to), but for
+      those that layers of a lost stream hold for its first epoch (`layer_stack`);
   -   what a layer holds is never overwritten.
 
 Crash cases (the process dies; the page cache survives):
@@ -156,6 +157,14 @@ class DiskBuffer:
         self._files.sizes[index] = self.volumes[index].size
 
     # The stream's side.
+
+    def start_stream(self, epoch: int) -> None:
+        """A stream begins in this epoch; what older ones prepared is never committed.
+
+        From here on the disk is written to by the stream alone.
+        """
+        self.layers.start_stream(epoch, -1 if self.base is None else self.base)
+        self.direct = False
 
     def seal(self, epoch: int) -> None:
         """The epoch's barrier came: from here on its content can become C(epoch)."""

@@ -7,15 +7,16 @@ from `saves_from` on. Before the first checkpoint there is nothing to give back.
 from __future__ import annotations
 
 from itertools import takewhile
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from pyroaring import BitMap
 
 from blkcolo.errors import translated
 from blkcolo_secondary.save_and_write import Sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from pyroaring import BitMap
 
     from blkcolo_secondary.buffer_files import BufferFiles
     from blkcolo_secondary.undo_layer import UndoLayer
@@ -44,6 +45,21 @@ class LayerStack:
         self._layers = layers
         self._files = files
         self._host = host
+        #: The first epoch of the stream, and what older ones hold for it, by volume.
+        self._first: tuple[int, list[BitMap]] | None = None
+
+    def start_stream(self, epoch: int, base: int) -> None:
+        """A stream begins, in this epoch; nothing older can be committed any more."""
+        older = self.above(base)
+        if self._host:
+            for layer in older:
+                with suppress(OSError):  # then it is not whole
+                    layer.sync()
+        whole = [layer for layer in older if layer.whole]
+        self._first = epoch, [
+            BitMap.union(BitMap(), *(layer.saved_blocks(volume) for layer in whole))
+            for volume in range(len(self._files.sizes))
+        ]
 
     @property
     def newest_epoch(self) -> int | None:
@@ -84,9 +100,14 @@ class LayerStack:
         if epoch in self._layers or not self._saves(epoch):
             return
         with translated("creating an undo layer", "", 0):
-            self._layers[epoch] = self._files.new_layer(epoch)
+            self._layers[epoch] = self._files.new_layer(epoch, self._held_for(epoch))
         if self._host:
             yield Sync(self._files.sync_names)
+
+    def _held_for(self, epoch: int) -> list[BitMap] | None:
+        if self._first is None or self._first[0] != epoch:
+            return None
+        return self._first[1]
 
     def _saves(self, epoch: int) -> bool:
         return self.saves_from is not None and epoch >= self.saves_from

@@ -202,7 +202,7 @@ class Replica:
             replica_id=replica_id,
             is_replica=is_replica,
         )
-        self.buffer.direct = False
+        self.buffer.start_stream(epoch)
         self.state, self.failure = state, None
         self.stream = Receiver(self.group, hello.generation, self.volumes, epoch)
         return Welcome(

@@ -48,15 +48,23 @@ class UndoKind(enum.IntEnum):
 class UndoLayer:
     """The undo log of one epoch over all volumes of the group."""
 
-    def __init__(self, log: RecordLog, sizes: Sequence[int]) -> None:
+    def __init__(
+        self,
+        log: RecordLog,
+        sizes: Sequence[int],
+        elsewhere: Sequence[BitMap] | None = None,
+    ) -> None:
         """Starts empty.
 
         Args:
             log: the log.
             sizes: the volumes' sizes in bytes, by index.
+            elsewhere: blocks of each volume that an older layer holds, which is never
+                dropped before this one; see `layer_stack`.
         """
         self._log = log
         self._sizes = sizes
+        self._elsewhere = elsewhere
         self._indexes = [BlockIndex() for _ in sizes]
 
     def load(self, progress: Progress | None) -> None:
@@ -85,6 +93,11 @@ class UndoLayer:
     def bytes_held(self) -> int:
         """The log's length in bytes."""
         return self._log.end
+
+    @property
+    def whole(self) -> bool:
+        """False where some of what was saved may be lost: a sync failed."""
+        return self._log.lost_from is None
 
     def saved_blocks(self, volume: int) -> BitMap:
         """The blocks that are saved here."""
@@ -122,6 +135,8 @@ class UndoLayer:
             if not blocks:
                 continue
             missing = blocks - self._indexes[volume].saved
+            if self._elsewhere is not None:
+                missing -= self._elsewhere[volume]
             if not missing:
                 continue
             rows, data = saved_runs.read(disks[volume], missing, self._sizes[volume])
