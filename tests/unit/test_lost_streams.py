@@ -54,7 +54,7 @@ class Secondary:
         return welcome.epoch
 
     def deliver(self, message: Batch | Barrier | Verify, *, syncs: bool = True) -> None:
-        """Applies a message; without `syncs` up to the first sync, which is not done."""
+        """Applies a message; without `syncs` up to the first one, which is not done."""
         stream = self.replica.stream
         assert stream is not None
         self.seq += 1
@@ -83,7 +83,9 @@ class Secondary:
 
 
 def write(epoch: int, offset: int, data: bytes) -> Batch:
-    batch = Batch(epoch, [int(RecordKind.DATA)], [0], [offset], [len(data)], payload=data)
+    batch = Batch(
+        epoch, [int(RecordKind.DATA)], [0], [offset], [len(data)], payload=data
+    )
     batch.checksums.append(google_crc32c.value(data))
     batch.digest = extend_digest(0, batch)
     return batch
@@ -95,7 +97,7 @@ def test_each_block_is_saved_once_however_often_the_stream_is_lost(
 ) -> None:
     secondary = Secondary(1, host=host)
     content = secondary.committed_at_first()
-    held = []
+    held, epoch = [], 0
     for life in range(8):
         if life == 4:
             secondary.start()  # as after a kill -9

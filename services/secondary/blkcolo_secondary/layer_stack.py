@@ -6,8 +6,8 @@ from `saves_from` on. Before the first checkpoint there is nothing to give back.
 
 from __future__ import annotations
 
-from itertools import takewhile
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pyroaring import BitMap
@@ -56,10 +56,13 @@ class LayerStack:
                 with suppress(OSError):  # then it is not whole
                     layer.sync()
         whole = [layer for layer in older if layer.whole]
-        self._first = epoch, [
-            BitMap.union(BitMap(), *(layer.saved_blocks(volume) for layer in whole))
-            for volume in range(len(self._files.sizes))
-        ]
+        self._first = (
+            epoch,
+            [
+                BitMap.union(BitMap(), *(layer.saved_blocks(volume) for layer in whole))
+                for volume in range(len(self._files.sizes))
+            ],
+        )
 
     @property
     def newest_epoch(self) -> int | None:
