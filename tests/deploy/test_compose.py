@@ -1,68 +1,56 @@
-"""deploy/compose.yaml on a real container engine, with real clients."""
+"""deploy/compose.yaml, profile `all`, on a real container engine, with real clients."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.deploy.engine import BASE_IMAGE, base_image, running_engine
+from tests.deploy import images
+from tests.deploy.engine import COMPOSE
+from tests.deploy.prometheus_answers import wait_until_all_is_scraped
 from tests.stack import free_ports, wait_until
-from tests.tools import require_tool, run
+from tests.tools import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.deploy.engine import Engine
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-_COMPOSE = Path(__file__).parents[2] / "deploy" / "compose.yaml"
-_PORTS = [
-    f"{service}_{protocol}_PORT"
-    for service in ("PRIMARY", "SECONDARY", "COORDINATOR")
-    for protocol in ("GRPC", "METRICS", "NBD")
-]
 _SERVICES = ("secondary", "primary", "coordinator")
+_PORTS = [
+    "PROMETHEUS_PORT",
+    *(
+        f"{service.upper()}_{protocol}_PORT"
+        for service in _SERVICES
+        for protocol in ("GRPC", "METRICS", "NBD")
+    ),
+]
 
 
 class Deployment:
-    """The three services of profile `all`, as containers."""
+    """The three services and Prometheus, as containers."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
-        self._environment = {
-            **environment,
+        self._engine = engine
+        self._variables = {
             **{name: str(port) for name, port in self.ports.items()},
-            "BASE_IMAGE": BASE_IMAGE,
-            "BLKCOLO_IMAGE": "blkcolo:under-test",
+            "BLKCOLO_IMAGE": images.SERVICES,
+            "PROMETHEUS_IMAGE": images.PROMETHEUS,
         }
 
     def compose(self, *arguments: str) -> str:
-        return self._run(
-            *("docker-compose", "--project-name", "blkcolo-test"),
-            *("--file", str(_COMPOSE), "--profile", "all", *arguments),
+        return self._engine.compose(
+            "blkcolo-test", "--profile", "all", *arguments, **self._variables
         )
-
-    def docker(self, *arguments: str) -> str:
-        return self._run("docker", *arguments)
-
-    def _run(self, *command: str) -> str:
-        done = subprocess.run(
-            [require_tool(command[0]), *command[1:]],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
-        return done.stdout
 
     def inspect(self, service: str) -> Any:
-        name = self.compose("ps", "-q", service).strip()
-        return json.loads(self.docker("inspect", name))[0]
+        return self._engine.inspect(self.compose("ps", "-q", service).strip())
 
     def wait_healthy(self, service: str) -> None:
         def healthy() -> bool:
@@ -86,26 +74,33 @@ class Deployment:
     def group(self) -> Any:
         return self.call("GetGroup", {"group": "vm1"})["group"]
 
+    def ask_prometheus(self, path: str) -> Any:
+        url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}{path}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)
+
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    folder = tmp_path_factory.mktemp("engine")
-    with running_engine(folder) as environment:
-        base_image(environment, folder)
-        deployment = Deployment(environment)
-        deployment.compose("build", "primary")
-        deployment.compose("up", "--detach", *_SERVICES)
-        try:
-            for service in _SERVICES:
-                deployment.wait_healthy(service)
-            yield deployment
-        finally:
-            deployment.compose("down", "--volumes")
+def deployment(engine: Engine) -> Iterator[Deployment]:
+    deployment = Deployment(engine)
+    deployment.compose("up", "--detach", *_SERVICES, "prometheus")
+    try:
+        for service in _SERVICES:
+            deployment.wait_healthy(service)
+        yield deployment
+    finally:
+        deployment.compose("down", "--volumes")
 
 
 def test_every_profile_is_accepted() -> None:
     for profile in ("all", "primary", "secondary", "coordinator", "monitoring"):
-        run("docker-compose", "-f", str(_COMPOSE), "--profile", profile, "config", "-q")
+        run("docker-compose", "-f", str(COMPOSE), "--profile", profile, "config", "-q")
+
+
+def test_prometheus_scrapes_all_services_and_evaluates_the_rules(
+    deployment: Deployment,
+) -> None:
+    wait_until_all_is_scraped(deployment.ask_prometheus)
 
 
 def test_a_pair_in_containers_replicates_and_fails_over(
@@ -134,6 +129,7 @@ def test_a_pair_in_containers_replicates_and_fails_over(
 
 
 def test_the_containers_run_with_few_rights(deployment: Deployment) -> None:
+    assert deployment.inspect("prometheus")["HostConfig"]["ReadonlyRootfs"]
     for service in ("secondary", "coordinator"):
         found = deployment.inspect(service)
         assert found["Config"]["User"] == "10001:10001"

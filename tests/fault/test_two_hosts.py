@@ -5,8 +5,6 @@ People reach the services by Unix sockets, which know no namespaces.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ import pytest
 
 from blkcolo.v1 import coordinator_pb2, coordinator_pb2_grpc, primary_pb2, types_pb2
 from blkcolo.v1 import primary_pb2_grpc as primary_rpc
+from tests.cabled_hosts import ADDRESSES, CabledHosts, cabled_hosts, on_host
 from tests.stack import MIB, PROTECTED, wait_until
 from tests.tools import run
 
@@ -26,52 +25,27 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 SIZE = 16 * MIB
-PRIMARY, SECONDARY = "10.213.7.1", "10.213.7.2"
-
-
-def ip(*arguments: str) -> None:
-    subprocess.run(
-        ["ip", *arguments], check=True, capture_output=True, text=True, timeout=10
-    )
+_, SECONDARY = ADDRESSES
 
 
 class TwoHosts:
     """Two namespaces, three services, one cable."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hosts: CabledHosts) -> None:
         self.folder = folder
-        self.hosts = {name: f"blkcolo-{os.getpid()}-{name}" for name in "ps"}
+        self.hosts = hosts
         self.processes: list[subprocess.Popen[bytes]] = []
-
-    def cable(self) -> None:
-        """Creates the hosts; raises CalledProcessError where that is not allowed."""
-        one, other = self.hosts.values()
-        ends = f"bp{os.getpid() % 100000}", f"bs{os.getpid() % 100000}"
-        for host in (one, other):
-            ip("netns", "add", host)
-        ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
-        for host, end, address in zip(
-            (one, other), ends, (PRIMARY, SECONDARY), strict=True
-        ):
-            ip("link", "set", end, "netns", host)
-            ip("-n", host, "link", "set", end, "name", "cable")
-            ip("-n", host, "address", "add", f"{address}/30", "dev", "cable")
-            ip("-n", host, "link", "set", "cable", "up")
-            ip("-n", host, "link", "set", "lo", "up")
-
-    def plug(self, *, into: bool) -> None:
-        ip("-n", self.hosts["p"], "link", "set", "cable", "up" if into else "down")
 
     def start(self) -> None:
         for name in ("secondary", "primary", "coordinator"):
             config = self.folder / f"{name}.toml"
             config.write_text(self._config(name))
-            host = self.hosts["s" if name == "secondary" else "p"]
+            host = self.hosts.other if name == "secondary" else self.hosts.one
             with (self.folder / f"{name}.log").open("ab") as log:
                 command = [sys.executable, "-m", "blkcolo_cli", name]
                 self.processes.append(
                     subprocess.Popen(
-                        ["ip", "netns", "exec", host, *command, "--config", config],
+                        [*on_host(host), *command, "--config", config],
                         stdout=log,
                         stderr=log,
                     )
@@ -142,43 +116,37 @@ class TwoHosts:
             process.terminate()
         for process in self.processes:
             process.wait(20)
-        for host in self.hosts.values():
-            with contextlib.suppress(subprocess.CalledProcessError):
-                ip("netns", "delete", host)
 
 
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoHosts]:
-    hosts = TwoHosts(tmp_path_factory.mktemp("hosts"))
-    try:
+    with cabled_hosts() as cabled:
+        hosts = TwoHosts(tmp_path_factory.mktemp("hosts"), cabled)
         try:
-            hosts.cable()
-        except (FileNotFoundError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"no network namespaces here: {error}")
-        hosts.start()
-        wait_until(lambda: hosts.group().state == PROTECTED, "it is protected", 40)
-        yield hosts
-    finally:
-        hosts.close()
+            hosts.start()
+            wait_until(lambda: hosts.group().state == PROTECTED, "it is protected", 40)
+            yield hosts
+        finally:
+            hosts.close()
 
 
 def test_pulled_cable_is_noticed_and_plugged_in_again_resyncs(hosts: TwoHosts) -> None:
     hosts.write(1, "0", "8M")
     wait_until(hosts.settled, "both hold it")
-    hosts.plug(into=False)
+    hosts.hosts.plug(into=False)
     hosts.write(2, "1M", "64k")
     lost = types_pb2.FORWARD_STATE_LOST
     wait_until(lambda: hosts.forwards().state == lost, "the link is lost", 30)
     hosts.write(3, "9M", "64k")
     before = hosts.forwards().resent_bytes
-    hosts.plug(into=True)
+    hosts.hosts.plug(into=True)
     wait_until(hosts.settled, "both hold everything", 60)
     assert hosts.forwards().resync_plan == types_pb2.RESYNC_PLAN_DIRTY
     assert hosts.forwards().resent_bytes - before <= 4 * 65536
 
 
 def test_slow_and_lossy_network_replicates_all_the_same(hosts: TwoHosts) -> None:
-    emulate = ["tc", "-n", hosts.hosts["p"], "qdisc"]
+    emulate = ["tc", "-n", hosts.hosts.one, "qdisc"]
     options = ["root", "netem", "delay", "20ms", "loss", "2%", "corrupt", "0.5%"]
     added = subprocess.run(
         [*emulate, "add", "dev", "cable", *options],
