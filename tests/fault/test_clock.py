@@ -99,8 +99,10 @@ def test_checkpoints_go_on_over_jumps_of_the_clock(
         for number, offset in enumerate((0, 2 * _DAY, -2 * _DAY, 0)):
             before = stack.group().committed_epoch
             jump(offset)
-            vm.write(number * 8192, bytes([number + 1]) * 8192)
-            wait_committed(stack, before + 2)
+            for part in (0, 4096):
+                vm.write(number * 8192 + part, bytes([number + 1]) * 4096)
+                before += 1
+                wait_committed(stack, before)
             stack.checkpoint()
             assert stack.group().state == PROTECTED
             assert_status_is_sane(stack)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.nbd_client import NbdClient
 from tests.stack import Stack, running, wait_until
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def test_coordinator_applies_policies_and_groups_without_a_restart(
     ]
     assert told["needs_restart"] == []
     assert stack.group().spec.policy.sent_bytes == 123
-    wait_until(lambda: stack.group().committed_epoch > committed + 1, "by interval")
+    with NbdClient(stack.nbd["primary"], "disk0") as vm:
+        vm.write(0, b"less than 123 bytes")
+        wait_until(lambda: stack.group().committed_epoch > committed, "by interval")
     edit(stack, "coordinator", '"vm2"', '"vm3"')
     told = reload(stack, "coordinator", "configuration reloaded")
     assert told["applied"] == ["groups[vm2]", "groups[vm3]"]

@@ -40,6 +40,7 @@ observations = st.builds(
     st.integers(0, 200),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
 )
 
 
@@ -59,6 +60,7 @@ def test_a_checkpoint_has_a_reason_and_never_comes_before_min_interval(
         Trigger.BUFFER: 0 < policy.buffer_high_water_bytes <= seen.buffer_bytes
         and not seen.paused,
         Trigger.MAX_INTERVAL: 0 < policy.max_interval_seconds <= age
+        and not seen.unchanged
         and not seen.paused,
     }
     if age < policy.min_interval_seconds or not any(due.values()):

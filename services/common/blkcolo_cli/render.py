@@ -64,6 +64,9 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
     if group.HasField("committed_epoch"):
         at = _age(group.committed_timestamp_seconds)
         committed = f"{group.committed_epoch} ({at}, {group.last_trigger})"
+        if group.recovery_point_timestamp_seconds > group.committed_timestamp_seconds:
+            until = _age(group.recovery_point_timestamp_seconds)
+            committed += f", nothing written until {until}"
     lines = [
         ("state", state_name(group) + (" (paused)" if group.paused else "")),
         ("primary", _side(group.primary_address, group, "secondary")),

@@ -34,6 +34,14 @@ class Taken(NamedTuple):
     run: CheckpointRun
 
 
+def _unchanged(primary: ForwardStatus, secondary: ReplicaStatus) -> bool:
+    """True if both disks are as the last checkpoint says, the secondary VM's too."""
+    committed = primary.HasField("committed_epoch") and (
+        primary.committed_epoch + 1 == primary.epoch
+    )
+    return committed and not primary.records_in_epoch and not secondary.overlay_bytes
+
+
 class Checkpointer:
     """Takes the checkpoints of one group."""
 
@@ -55,6 +63,9 @@ class Checkpointer:
         self._steps = steps
         self._headway = headway
         self._wake = wake
+        #: Until when nothing was written since the last one, in seconds since 1970.
+        self.unchanged_at = 0.0
+        self._unchanged = False
         self._last_at: float | None = None
         self._calls = CheckpointCalls()
 
@@ -63,12 +74,16 @@ class Checkpointer:
     ) -> None:
         """Takes one if that is due."""
         record = self._group.record
+        self._unchanged = _unchanged(primary, secondary)
+        if self._unchanged:
+            self.unchanged_at = time.time()
         seen = Observation(
             now=time.monotonic(),
             last_at=self._last_at,
             sent_bytes=primary.sent_bytes_in_epoch,
             buffer_bytes=secondary.buffer_bytes,
             called=self._calls.waiting,
+            unchanged=self._unchanged,
             paused=record.paused,
         )
         trigger = policy.decide(record.policy, seen)
@@ -76,9 +91,9 @@ class Checkpointer:
             await self.take(primary.epoch, trigger)
 
     def due_in(self) -> float | None:
-        """Seconds until the last checkpoint is too old; None where none can be."""
+        """Seconds until the last checkpoint is too old; None where it is not."""
         longest = self._group.record.policy.max_interval_seconds
-        if longest <= 0 or self._last_at is None:
+        if longest <= 0 or self._last_at is None or self._unchanged:
             return None
         return self._last_at + longest - time.monotonic()
 
@@ -108,6 +123,7 @@ class Checkpointer:
         group = self._group
         self.last_run = run
         self._headway.committed()
+        self.unchanged_at = 0.0  # it may be of a clock that was set back since
         self._last_at = time.monotonic()
         group.metrics.committed(group.name, run, trigger)
         if run.error is not None:

@@ -108,6 +108,17 @@ class GroupDriver:
         return self._group.failure
 
     @property
+    def recovery_point_at(self) -> float:
+        """Until when all is safe, in seconds since 1970; 0 before the first checkpoint.
+
+        A checkpoint that nothing was written after is as good as a new one.
+        """
+        committed_at = self.record.committed_at
+        return (
+            max(committed_at, self._checkpoints.unchanged_at) if committed_at else 0.0
+        )
+
+    @property
     def last_run(self) -> CheckpointRun | None:
         """The last committed checkpoint."""
         return self._checkpoints.last_run
@@ -133,7 +144,13 @@ class GroupDriver:
         protected = self.record.state is GroupState.PROTECTED
         if not protected or primary is None or secondary is None:
             return self._pace.next(interval, object(), None)
-        seen = (primary.sent_bytes, secondary.buffer_bytes, self.record.paused)
+        seen = (
+            primary.sent_bytes,
+            primary.records_in_epoch,
+            secondary.buffer_bytes,
+            secondary.overlay_bytes,
+            self.record.paused,
+        )
         return self._pace.next(interval, seen, self._checkpoints.due_in())
 
     # One look at the group.

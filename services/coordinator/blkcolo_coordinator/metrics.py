@@ -141,7 +141,7 @@ _GAUGES = {
     "committed_epoch": "The last committed checkpoint; no sample before the first.",
     "committed_timestamp_seconds": "When it was committed.",
     "losses_since_commit": "Streams lost since the last commit; 3 or more: no headway.",
-    "rpo_seconds": "Age of the last checkpoint: lost if the primary died now.",
+    "rpo_seconds": "Age of what is safe: lost if the primary died now.",
     "rpo_bytes": "What the VM wrote since; no sample if the primary does not answer.",
     "rpo_target_seconds": "The age that must not be exceeded; 0: none.",
 }
@@ -156,7 +156,7 @@ def _values(driver: GroupDriver, now: float) -> dict[str, float | None]:
         "committed_epoch": record.committed,
         "committed_timestamp_seconds": record.committed_at or None,
         "losses_since_commit": driver.headway.losses,
-        "rpo_seconds": recovery_point_age(now, record.committed_at),
+        "rpo_seconds": recovery_point_age(now, driver.recovery_point_at),
         "rpo_bytes": _rpo_bytes(driver),
         "rpo_target_seconds": record.policy.rpo_target_seconds,
     }
@@ -176,7 +176,7 @@ def _service_level(driver: GroupDriver, now: float) -> ServiceLevel:
     record, failure = driver.record, driver.failure
     return assess(
         record.state,
-        recovery_point_age(now, record.committed_at),
+        recovery_point_age(now, driver.recovery_point_at),
         record.policy.rpo_target_seconds,
         paused=record.paused,
         failure=failure.reason if failure is not None else None,

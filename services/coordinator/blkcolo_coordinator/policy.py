@@ -17,7 +17,7 @@ class Trigger(enum.StrEnum):
     SENT_BYTES = "sent_bytes"
     #: The secondary's Disk Buffer is filling.
     BUFFER = "buffer"
-    #: The last one is old.
+    #: The last one is old, and something was written since.
     MAX_INTERVAL = "max_interval"
     #: Replication is about to be stopped.
     STOP = "stop"
@@ -49,6 +49,7 @@ class Observation:
         sent_bytes: sent since the last barrier.
         buffer_bytes: in the secondary's Disk Buffer.
         called: somebody asked for a checkpoint.
+        unchanged: nothing was written since the last one; another would be the same.
         paused: automatic checkpoints are suspended.
     """
 
@@ -57,6 +58,7 @@ class Observation:
     sent_bytes: int
     buffer_bytes: int
     called: bool
+    unchanged: bool = False
     paused: bool = False
 
 
@@ -75,6 +77,6 @@ def decide(policy: Policy, seen: Observation) -> Trigger | None:
         return Trigger.SENT_BYTES
     if 0 < policy.buffer_high_water_bytes <= seen.buffer_bytes:
         return Trigger.BUFFER
-    if 0 < policy.max_interval_seconds <= age:
+    if 0 < policy.max_interval_seconds <= age and not seen.unchanged:
         return Trigger.MAX_INTERVAL
     return None

@@ -34,6 +34,7 @@ def report(driver: GroupDriver) -> pb.Group:
         paused=record.paused,
         committed_epoch=record.committed,
         committed_timestamp_seconds=record.committed_at,
+        recovery_point_timestamp_seconds=driver.recovery_point_at,
         last_trigger=record.trigger_name,
         primary=driver.sides.primary,
         secondary=driver.sides.secondary,

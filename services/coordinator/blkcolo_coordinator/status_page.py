@@ -112,7 +112,7 @@ def _group(driver: GroupDriver, now: float) -> dict[str, Any]:
     conditions = explained(driver)
     return {
         "group": _plain(report(driver)),
-        "rpo_seconds": recovery_point_age(now, driver.record.committed_at),
+        "rpo_seconds": recovery_point_age(now, driver.recovery_point_at),
         "verbs": [_plain(verb_conditions(*each)) for each in conditions.items()],
         "checkpoints": [_checkpoint(each) for each in driver.taken],
     }

@@ -34,6 +34,7 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         committed_epoch=core.committed,
         sent_bytes=core.traffic.sent_bytes,
         sent_bytes_in_epoch=core.traffic.sent_bytes_in_epoch,
+        records_in_epoch=core.outbox.records if core.outbox is not None else 0,
         acked_bytes=core.traffic.acked_bytes,
         in_flight_bytes=core.in_flight_bytes,
         unreplicated_bytes=core.traffic.unreplicated_bytes,

@@ -258,6 +258,7 @@ class Group(_message.Message):
     PAUSED_FIELD_NUMBER: _builtins.int
     COMMITTED_EPOCH_FIELD_NUMBER: _builtins.int
     COMMITTED_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
+    RECOVERY_POINT_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
     LAST_CHECKPOINT_FIELD_NUMBER: _builtins.int
     LAST_TRIGGER_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
@@ -276,6 +277,10 @@ class Group(_message.Message):
     """The last committed checkpoint; absent before the first."""
     committed_timestamp_seconds: _builtins.float
     """When that was committed, seconds since 1970; 0 before the first."""
+    recovery_point_timestamp_seconds: _builtins.float
+    """Until when all is safe: as long after the commit as nothing was written, seconds
+    since 1970; 0 before the first checkpoint.
+    """
     last_trigger: _builtins.str
     """Why that one was taken: sent_bytes, buffer, max_interval, call, start."""
     primary_address: _builtins.str
@@ -313,6 +318,7 @@ class Group(_message.Message):
         paused: _builtins.bool = ...,
         committed_epoch: _builtins.int | None = ...,
         committed_timestamp_seconds: _builtins.float = ...,
+        recovery_point_timestamp_seconds: _builtins.float = ...,
         last_checkpoint: Global___CheckpointTimings | None = ...,
         last_trigger: _builtins.str = ...,
         failure: _types_pb2.Failure | None = ...,
@@ -324,7 +330,7 @@ class Group(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "failure", b"failure", "last_checkpoint", b"last_checkpoint", "primary", b"primary", "secondary", b"secondary", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "committed_timestamp_seconds", b"committed_timestamp_seconds", "failure", b"failure", "generation", b"generation", "last_checkpoint", b"last_checkpoint", "last_trigger", b"last_trigger", "paused", b"paused", "primary", b"primary", "primary_address", b"primary_address", "reversed", b"reversed", "secondary", b"secondary", "secondary_address", b"secondary_address", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "committed_timestamp_seconds", b"committed_timestamp_seconds", "failure", b"failure", "generation", b"generation", "last_checkpoint", b"last_checkpoint", "last_trigger", b"last_trigger", "paused", b"paused", "primary", b"primary", "primary_address", b"primary_address", "recovery_point_timestamp_seconds", b"recovery_point_timestamp_seconds", "reversed", b"reversed", "secondary", b"secondary", "secondary_address", b"secondary_address", "spec", b"spec", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015

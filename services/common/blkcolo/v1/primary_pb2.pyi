@@ -353,6 +353,7 @@ class ForwardStatus(_message.Message):
     DIRTY_BYTES_FIELD_NUMBER: _builtins.int
     THROTTLED_FIELD_NUMBER: _builtins.int
     LAST_WRITE_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
+    RECORDS_IN_EPOCH_FIELD_NUMBER: _builtins.int
     RESYNC_BYTES_PER_SECOND_FIELD_NUMBER: _builtins.int
     RESYNC_ETA_SECONDS_FIELD_NUMBER: _builtins.int
     VERIFY_FIELD_NUMBER: _builtins.int
@@ -396,6 +397,8 @@ class ForwardStatus(_message.Message):
     """True while VM writes wait for the secondary (full window or Disk Buffer)."""
     last_write_timestamp_seconds: _builtins.float
     """When the VM last wrote, seconds since 1970; 0: not since the service started."""
+    records_in_epoch: _builtins.int
+    """Writes, zeros and trims since the last barrier; 0: the VM changed nothing."""
     resync_bytes_per_second: _builtins.float
     """Bytes a second that the resync compares; 0 until that is known."""
     resync_eta_seconds: _builtins.float
@@ -445,6 +448,7 @@ class ForwardStatus(_message.Message):
         dirty_bytes: _builtins.int | None = ...,
         throttled: _builtins.bool = ...,
         last_write_timestamp_seconds: _builtins.float = ...,
+        records_in_epoch: _builtins.int = ...,
         resync_bytes_per_second: _builtins.float = ...,
         resync_eta_seconds: _builtins.float | None = ...,
         verify: Global___VerifyReport | None = ...,
@@ -453,7 +457,7 @@ class ForwardStatus(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure", "last_verified_checkpoint", b"last_verified_checkpoint", "resync_eta_seconds", b"resync_eta_seconds", "verify", b"verify"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "last_write_timestamp_seconds", b"last_write_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "last_write_timestamp_seconds", b"last_write_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "records_in_epoch", b"records_in_epoch", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
