@@ -82,8 +82,7 @@ class ReplicaGroup:
         self._removals = Removals(replica.group, replica.buffer, self._slow)
         self.flush = FlushRun(replica, self._carry_out, self._flush_ended)
         self._inbox: Inbox | None = None
-        self._commits: set[asyncio.Task[Committed]] = set()
-        self._committing = asyncio.Lock()
+        self._committing: asyncio.Task[Committed] | None = None
 
     def start(self) -> None:
         """Goes on with a flush that an earlier run did not finish."""
@@ -92,8 +91,8 @@ class ReplicaGroup:
     async def close(self) -> None:
         """Ends all tasks and closes the core."""
         await self.flush.cancel()
-        if self._commits:
-            await asyncio.wait(self._commits)
+        if self._committing is not None:
+            await asyncio.wait([self._committing])
         await self._removals.ended()
         self._slow.close()
         self.replica.close()
@@ -230,28 +229,32 @@ class ReplicaGroup:
         """Commits a prepared epoch; see `Replica.commit_steps`.
 
         Forwarded writes are applied, and the next epoch may be prepared, while the
-        disks are synced. A caller that leaves does not cut it short.
+        disks are synced. A caller that leaves does not cut it short; one that leaves
+        while another commit is under way leaves nothing behind.
         """
-        work = asyncio.create_task(
+        while self._committing is not None:
+            await asyncio.wait([self._committing])
+        work = self._committing = asyncio.create_task(
             self._commit(epoch, generation), name=f"commit {self.replica.group}"
         )
-        self._commits.add(work)
-        work.add_done_callback(self._commits.discard)
+        work.add_done_callback(self._commit_ended)
         return await asyncio.shield(work)
 
+    def _commit_ended(self, _: asyncio.Task[Committed]) -> None:
+        self._committing = None
+
     async def _commit(self, epoch: int, generation: int) -> Committed:
-        async with self._committing:  # what one drops is removed when it is durable
-            steps = self.replica.commit_steps(epoch, generation, self._clock())
-            committed: Committed | None = None
-            while committed is None:
-                try:
-                    sync = next(steps)
-                except StopIteration as end:
-                    committed = end.value
-                else:
-                    await self._sync_for_commit(sync)
-                self.changed.fire()
-            self._removals.start()
+        steps = self.replica.commit_steps(epoch, generation, self._clock())
+        committed: Committed | None = None
+        while committed is None:
+            try:
+                sync = next(steps)
+            except StopIteration as end:
+                committed = end.value
+            else:
+                await self._sync_for_commit(sync)
+            self.changed.fire()
+        self._removals.start()  # what it dropped is durably dropped by now
         if self._inbox is not None:
             self._inbox.nudge()  # VM writes may be held up by a buffer that was full
         return committed
