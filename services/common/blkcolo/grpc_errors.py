@@ -33,7 +33,7 @@ from blkcolo.v1 import types_pb2
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from blkcolo.grpc_wrapping import Context
+    from blkcolo.grpc_context import Context
 
 _log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
     from prometheus_client import CollectorRegistry
 
-    from blkcolo.grpc_wrapping import Context
+    from blkcolo.grpc_context import Context
 
 _LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)

@@ -19,9 +19,6 @@ from blkcolo.security.grpc_credentials import server_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    #: What gRPC hands to every call.
-    Context = grpc.aio.ServicerContext[Any, Any]
-
     from blkcolo.addresses import Address
     from blkcolo.security.service_security import ServiceSecurity
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    Context = grpc.aio.ServicerContext[Any, Any]
+    from blkcolo.grpc_context import Context
+
     Handler = grpc.RpcMethodHandler[Any, Any]
 
 

@@ -21,6 +21,7 @@ from blkcolo import logs, memory, readiness
 from blkcolo.configuration_changes import InForce
 from blkcolo.errors import BlkcoloError, DeadlineMissed
 from blkcolo.settings import ServiceSettings
+from blkcolo.tasks import until_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,18 +144,10 @@ class _Process(Generic[S]):
 
     async def _serve(self) -> None:
         """Reloads when told to, until it is told to stop."""
-        tasks = [
+        await until_first(
             asyncio.create_task(self._told_to_stop.wait(), name="stop signal"),
             asyncio.create_task(self._reload_when_told(), name="reload"),
-        ]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+        )
 
     async def _reload_when_told(self) -> None:
         while True:

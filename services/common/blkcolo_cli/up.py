@@ -23,6 +23,7 @@ from blkcolo.errors import BlkcoloError, Reason, Refused, Unavailable
 from blkcolo.readiness import ReadySocket
 from blkcolo.service import STOP_SECONDS
 from blkcolo.settings import parse_size
+from blkcolo.tasks import until_first
 from blkcolo_cli.coordinator_client import Coordinator, connect
 from blkcolo_cli.operate import show_live
 
@@ -151,18 +152,12 @@ class _Up:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
-        tasks = [
-            asyncio.create_task(stopped.wait(), name="signal"),
-            asyncio.create_task(self._serve(), name="serve"),
-        ]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await until_first(
+                asyncio.create_task(stopped.wait(), name="signal"),
+                asyncio.create_task(self._serve(), name="serve"),
+            )
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
             await self._stop_all()
         self._console.print("stopped")
         return 0
@@ -220,21 +215,12 @@ class _Up:
             )
         ready = asyncio.create_task(_ready(ready_socket))
         death = asyncio.create_task(self._died(name))
-        tasks = [ready, death]
         try:
-            done, _ = await asyncio.wait(
-                tasks, timeout=_READY_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
+            if not await until_first(ready, death, timeout=_READY_SECONDS):
                 raise Unavailable(
                     Reason.DEADLINE, f"{name} is not ready; see {self._log(name)}"
                 )
-            for task in done:
-                task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
             ready_socket.close()
 
     def _log(self, name: str) -> Path:

@@ -28,7 +28,7 @@ from blkcolo_coordinator.store import GroupRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from blkcolo.grpc_server import Context
+    from blkcolo.grpc_context import Context
     from blkcolo_coordinator.groups import Groups
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 
 from blkcolo.errors import BlkcoloError, Reason, Refused
+from blkcolo.transitions import step
 
 
 class ForwardState(enum.IntEnum):
@@ -91,20 +92,12 @@ def advance(group: str, state: ForwardState, event: Event) -> ForwardState:
     Raises:
         Refused: the state does not allow it; says which states do.
     """
-    following = TRANSITIONS[state].get(event)
-    if following is None:
-        allowed = [s.name for s, events in TRANSITIONS.items() if event in events]
-        reason = Reason.WRONG_STATE
-        if event is Event.START:
-            reason = Reason.ALREADY_REPLICATING
-        elif state is ForwardState.FENCED:
-            reason = Reason.FENCED
-        raise Refused(
-            reason,
-            f"group {group} is {state.name}: {event.value} needs it to be"
-            f" {' or '.join(allowed)}",
-        )
-    return following
+    reason = Reason.WRONG_STATE
+    if event is Event.START:
+        reason = Reason.ALREADY_REPLICATING
+    elif state is ForwardState.FENCED:
+        reason = Reason.FENCED
+    return step(TRANSITIONS, group, state, event, reason)
 
 
 def not_replicating(

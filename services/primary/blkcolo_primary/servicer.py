@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Invalid, Reason
+from blkcolo.grpc_context import time_left
 from blkcolo.grpc_stream import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import primary_pb2_grpc as rpc
@@ -14,14 +15,9 @@ from blkcolo_primary.status import report, state_message, verify_report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo.grpc_server import Context
+    from blkcolo.grpc_context import Context
     from blkcolo.roles import GroupsInRole
     from blkcolo_primary.group import ForwardGroup
-
-#: An answer comes this long before its caller stops waiting, in seconds.
-_ANSWER_MARGIN = 0.2
-#: What a caller without a deadline gets, in seconds.
-_DEFAULT_DEADLINE = 10.0
 
 
 class PrimaryServicer(rpc.PrimaryServiceServicer):
@@ -46,7 +42,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         await group.start_replication(
             request.generation,
             address,
-            _time_left(context),
+            time_left(context),
             discard_secondary=request.discard_secondary,
         )
         return pb.StartReplicationResponse(
@@ -100,7 +96,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         """Ends forwarding."""
         group = self._groups.find(request.group)
         await group.stop_replication(
-            request.generation, drain=request.drain, timeout=_time_left(context)
+            request.generation, drain=request.drain, timeout=time_left(context)
         )
         return pb.PrimaryServiceStopReplicationResponse(
             state=state_message(group.core.state),
@@ -126,7 +122,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         group = self._groups.find(request.group)
         if request.generation:
             group.core.check_generation(request.generation, may_be_newer=False)
-        asked = await group.verify.verify(request.number, _time_left(context))
+        asked = await group.verify.verify(request.number, time_left(context))
         return pb.PrimaryServiceVerifyResponse(report=verify_report(group, asked))
 
     async def GrowVolume(
@@ -160,8 +156,3 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         epoch = request.nothing_after_epoch if clean else None
         await group.fence(request.generation, epoch)
         return pb.FenceResponse(generation=group.core.generation)
-
-
-def _time_left(context: Context) -> float:
-    remaining = context.time_remaining() or _DEFAULT_DEADLINE
-    return max(remaining - _ANSWER_MARGIN, remaining / 2)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import enum
 
-from blkcolo.errors import Reason, Refused
+from blkcolo.errors import Reason
+from blkcolo.transitions import step
 
 
 class ReplicaState(enum.IntEnum):
@@ -100,15 +101,7 @@ def advance(group: str, state: ReplicaState, event: Event) -> ReplicaState:
     Raises:
         Refused: the state does not allow it; says which states do.
     """
-    following = TRANSITIONS[state].get(event)
-    if following is None:
-        allowed = [s.name for s, events in TRANSITIONS.items() if event in events]
-        reason = Reason.WRONG_STATE
-        if state in (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER):
-            reason = Reason.FAILED_OVER
-        raise Refused(
-            reason,
-            f"group {group} is {state.name}: {event.value} needs it to be"
-            f" {' or '.join(allowed)}",
-        )
-    return following
+    reason = Reason.WRONG_STATE
+    if state in (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER):
+        reason = Reason.FAILED_OVER
+    return step(TRANSITIONS, group, state, event, reason)

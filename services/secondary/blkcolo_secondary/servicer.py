@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from blkcolo.errors import DataLoss, DeadlineMissed, Invalid, Reason
+from blkcolo.grpc_context import time_left
 from blkcolo.grpc_stream import encode_response, encode_volume
 from blkcolo.stream import Hello
 from blkcolo.stream_bytes import decode
@@ -20,17 +21,13 @@ from blkcolo_secondary.stop_plan import StopMode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from blkcolo.grpc_server import Context
+    from blkcolo.grpc_context import Context
     from blkcolo.roles import GroupsInRole
     from blkcolo.stream import Request
     from blkcolo_secondary.group import ReplicaGroup
 
 #: Its full name.
 SERVICE = "blkcolo.v1.SecondaryService"
-#: A prepare answers this long before its caller stops waiting, in seconds.
-_ANSWER_MARGIN = 0.2
-#: What a caller without a deadline gets, in seconds.
-_DEFAULT_DEADLINE = 10.0
 #: How long a stream may say nothing, in seconds.
 _HELLO_SECONDS = 10.0
 
@@ -68,12 +65,11 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     ) -> pb.SecondaryServicePrepareCheckpointResponse:
         """Answers when every write up to the barrier is applied."""
         group = self._groups.find(request.group)
-        remaining = context.time_remaining() or _DEFAULT_DEADLINE
         prepared = await group.prepare(
             request.epoch,
             request.generation,
             request.barrier_seq,
-            max(remaining - _ANSWER_MARGIN, remaining / 2),
+            time_left(context),
         )
         return pb.SecondaryServicePrepareCheckpointResponse(
             epoch=prepared.epoch,

@@ -15,7 +15,7 @@ from blkcolo.security.authorization import allowed, names, roles_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from blkcolo.grpc_wrapping import Context
+    from blkcolo.grpc_context import Context
     from blkcolo.security.authorization import PeerRole
 
 _log = structlog.get_logger(__name__)
