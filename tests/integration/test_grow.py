@@ -13,8 +13,10 @@ import pytest
 from blkcolo.v1 import coordinator_pb2, secondary_pb2, types_pb2
 from tests.nbd_client import NbdClient
 from tests.stack import MIB, ODD_SIZE, PROTECTED, Stack, running, wait_until
+from tests.tools import missing, run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.integration
@@ -126,3 +128,78 @@ def test_grown_volume_stays_so_over_restarts_and_unequal_sizes_are_refused(
         stack.wait_state(PROTECTED)
         stack.checkpoint()
         assert_equal_images(stack)
+
+
+class Device:
+    """A block device over a file."""
+
+    def __init__(self, backing: Path, size: int) -> None:
+        self._backing = backing
+        backing.write_bytes(bytes(size))
+        found = subprocess.run(
+            ["losetup", "--find", "--show", str(backing)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if found.returncode != 0:
+            missing(f"loop devices are not allowed here: {found.stderr.strip()}")
+        self.path = found.stdout.strip()
+
+    def extend(self, content: bytes) -> None:
+        """As `lvextend`: what the tail holds is anything."""
+        with self._backing.open("ab") as backing:
+            backing.write(content)
+        run("losetup", "--set-capacity", self.path)
+
+    def close(self) -> None:
+        run("losetup", "--detach", self.path)
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Iterator[Callable[[str], Device]]:
+    """Puts a side's first volume on a block device of 2 MiB."""
+    made: list[Device] = []
+
+    def place(side: str) -> Device:
+        made.append(Device(tmp_path / f"{side}.backing", 2 * MIB))
+        (tmp_path / f"{side}-disk0.img").symlink_to(made[-1].path)
+        return made[-1]
+
+    yield place
+    for device in made:
+        device.close()
+
+
+def test_block_device_grows_behind_its_operator_and_a_refusal_leaves_no_trace(
+    tmp_path: Path, devices: Callable[[str], Device]
+) -> None:
+    sides = {side: devices(side) for side in ("primary", "secondary")}
+    with running(tmp_path, sizes=(2 * MIB,)) as stack:
+        content = rng(4).randbytes(MIB)
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(4096, content)
+        stack.checkpoint()
+        with pytest.raises(grpc.RpcError) as refusal:
+            grow(stack, "disk0", 3 * MIB)
+        told = f"its device has {2 * MIB} bytes; extend it to {3 * MIB}"
+        assert told in str(refusal.value.details())
+        for name in ("secondary", "primary"):
+            stack.kill(name)
+            stack.start(name)  # with the old size, which is that of the device
+            stack.wait_state(PROTECTED)
+        for seed, device in enumerate(sides.values()):
+            device.extend(rng(seed).randbytes(MIB))  # another tail on each side
+        assert grow(stack, "disk0", 3 * MIB) == 3 * MIB
+        stack.wait_state(PROTECTED)
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            assert vm.size == 3 * MIB
+            vm.write(3 * MIB - 8192, content[:4096])
+        stack.checkpoint()
+        assert_equal_images(stack)
+        stack.failover()
+        stack.wait_flushed()
+        assert_equal_images(stack)
+        tail = stack.image("secondary").read_bytes()[2 * MIB :]
+        expected = rng(0).randbytes(MIB)
+        assert tail == expected[:-8192] + content[:4096] + expected[-4096:]

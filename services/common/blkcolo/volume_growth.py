@@ -1,7 +1,8 @@
 """Volumes that grow: the size in force outlives the one that was configured.
 
 One small JSON file a group, by volume. It is written before the image is extended, so
-a growth that a crash cut is completed by the next start.
+a growth that a crash cut is completed by the next start. What is refused leaves no
+trace in it: a larger size than that of a device would stop the next start.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from blkcolo import state_file
 from blkcolo.errors import (
     BlkcoloError,
     DataLoss,
@@ -34,12 +36,10 @@ def load_sizes(folder: Folder, group: str) -> dict[str, int]:
         DataLoss: the file is damaged; names it.
     """
     name = f"{group}.sizes"
-    if name not in folder.names():
+    content = state_file.load(folder, name)
+    if content is None:
         return {}
-    file = folder.open(name)
     try:
-        content = bytearray(file.size)
-        file.read_into(0, memoryview(content))
         return {str(volume): int(size) for volume, size in json.loads(content).items()}
     except (ValueError, AttributeError) as error:
         raise DataLoss(
@@ -47,8 +47,6 @@ def load_sizes(folder: Folder, group: str) -> dict[str, int]:
             f"{name} is damaged: {error}; remove it, and give each volume its present"
             " size in the configuration",
         ) from error
-    finally:
-        file.close()
 
 
 class VolumeGrowth:
@@ -103,14 +101,24 @@ class VolumeGrowth:
                 f" {size}; name a larger size",
                 volume.name,
             )
+        before = load_sizes(self._folder, self._group)
         try:
-            self._save({**load_sizes(self._folder, self._group), volume.name: size})
             if disk.size < size:
-                disk.truncate(size)
-                disk.sync()
+                disk.truncate(disk.size)  # a device refuses even that
+            self._save({**before, volume.name: size})
+            if disk.size < size:
+                self._extend(disk, size, before)
         except OSError as error:
             raise self._failed(error, volume, disk.size, size) from error
         self._volumes[index] = replace(volume, size=size)
+
+    def _extend(self, disk: BlockFile, size: int, before: dict[str, int]) -> None:
+        try:
+            disk.truncate(size)
+            disk.sync()
+        except OSError:
+            self._save(before)
+            raise
 
     @staticmethod
     def _failed(
@@ -126,12 +134,5 @@ class VolumeGrowth:
         )
 
     def _save(self, sizes: dict[str, int]) -> None:
-        name, spare = f"{self._group}.sizes", f"{self._group}.sizes.new"
-        file = self._folder.open(spare)
-        try:
-            file.truncate(0)
-            file.write(0, json.dumps(sizes).encode())
-            file.sync()
-        finally:
-            file.close()
-        self._folder.rename(spare, name)
+        name = f"{self._group}.sizes"
+        state_file.save(self._folder, name, json.dumps(sizes).encode())
