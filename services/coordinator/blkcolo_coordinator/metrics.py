@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from blkcolo.group_samples import state_gauge
 from blkcolo.v1 import types_pb2
 from blkcolo_coordinator.group_facts import explained
 from blkcolo_coordinator.group_state import GroupState
@@ -97,28 +98,23 @@ class GroupCollector(Collector):
             name: GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
             for name, text in _GAUGES.items()
         }
-        states = GaugeMetricFamily(
-            f"{_PREFIX}_group_state",
-            "1 for the state that holds.",
-            labels=["group", "state"],
-        )
         levels = GaugeMetricFamily(
             f"{_PREFIX}_service_level",
             "1 for how the recovery point compares with its target, and why.",
             labels=["group", "level", "reason"],
         )
         now = self._clock()
-        for group, driver in list(self._drivers.items()):
+        drivers = list(self._drivers.items())
+        for group, driver in drivers:
             for name, value in _values(driver, now).items():
                 if value is not None:
                     gauges[name].add_metric([group], value)
-            for each in GroupState:
-                holds = float(driver.record.state is each)
-                states.add_metric([group, each.name.lower()], holds)
             held = _service_level(driver, now)
             for level in Level:
                 reason = held.reason if level is held.level else ""
                 levels.add_metric([group, level, reason], float(level is held.level))
+        holding = {group: driver.record.state for group, driver in drivers}
+        states = state_gauge(f"{_PREFIX}_group_state", GroupState, holding)
         yield from (*gauges.values(), states, levels, self._blocked())
 
     def _blocked(self) -> Metric:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from blkcolo.group_samples import counters, gauges, state_gauge
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.resync_plan import ResyncPlan
 
@@ -20,29 +16,61 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from blkcolo_primary.forwarder_core import ForwarderCore
     from blkcolo_primary.group import ForwardGroup
 
 _PREFIX = "blkcolo_primary"
 
-_COUNTERS = {
-    "sent_bytes": ("Bytes of write data sent to the secondary.", "traffic.sent_bytes"),
-    "acked_bytes": ("Bytes of write data that it has applied.", "traffic.acked_bytes"),
-    "resent_bytes": ("Bytes sent again by resyncs.", "traffic.resent_bytes"),
+_COUNTERS: dict[str, tuple[str, Callable[[ForwardGroup], float]]] = {
+    "sent_bytes": (
+        "Bytes of write data sent to the secondary.",
+        lambda group: group.core.traffic.sent_bytes,
+    ),
+    "acked_bytes": (
+        "Bytes of write data that it has applied.",
+        lambda group: group.core.traffic.acked_bytes,
+    ),
+    "resent_bytes": (
+        "Bytes sent again by resyncs.",
+        lambda group: group.core.traffic.resent_bytes,
+    ),
+    "unreplicated_bytes": (
+        "Bytes that the VM wrote and no stream has brought to the secondary.",
+        lambda group: group.core.traffic.unreplicated_bytes,
+    ),
     "verify_mismatching_blocks": (
         "Blocks of 4 KiB in the extents that verifies found to differ.",
-        "verification.differing_blocks",
+        lambda group: group.core.verification.differing_blocks,
     ),
 }
-_GAUGES = {
-    "protected": ("1 while every write is forwarded above a checkpoint.", "protected"),
-    "epoch": ("The epoch that VM writes belong to.", "epoch"),
-    "generation": ("The newest known generation.", "generation"),
-    "in_flight_bytes": ("Bytes sent and not applied yet.", "in_flight_bytes"),
-}
-
-
-_OF_GROUP: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
+_GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
+    "protected": (
+        "1 while every write is forwarded above a checkpoint.",
+        lambda group: float(group.core.protected),
+    ),
+    "epoch": (
+        "The epoch that VM writes belong to.",
+        lambda group: group.core.epoch,
+    ),
+    "generation": (
+        "The newest known generation.",
+        lambda group: group.core.generation,
+    ),
+    "in_flight_bytes": (
+        "Bytes sent and not applied yet.",
+        lambda group: group.core.in_flight_bytes,
+    ),
+    "committed_epoch": (
+        "The last committed checkpoint of this stream; no sample before the first.",
+        lambda group: group.core.committed,
+    ),
+    "dirty_bytes": (
+        "Bytes of regions written since the last commit; no sample if unknown.",
+        lambda group: group.core.intent.dirty_bytes,
+    ),
+    "intent_log_damaged": (
+        "1 where the intent log was unusable at the start: a full resync is due.",
+        lambda group: float(group.core.intent.damage is not None),
+    ),
     "accepts_writes": (
         "1 while VM writes are accepted: 0 once it is fenced.",
         lambda group: float(group.core.state is not ForwardState.FENCED),
@@ -95,31 +123,24 @@ class ForwardCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yields every family, one sample a group."""
-        cores = {name: group.core for name, group in self._groups.items()}
-        for name, (text, attribute) in _COUNTERS.items():
-            counter = CounterMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
-            for group, core in cores.items():
-                counter.add_metric([group], float(attrgetter(attribute)(core)))
-            yield counter
-        for name, (text, attribute) in _GAUGES.items():
-            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
-            for group, core in cores.items():
-                gauge.add_metric([group], float(attrgetter(attribute)(core)))
-            yield gauge
-        yield from _special(cores)
-        yield from _resyncs(cores)
-        yield from self._of_groups()
+        yield from counters(_PREFIX, _COUNTERS, self._groups)
+        yield from gauges(_PREFIX, _GAUGES, self._groups)
+        states = {label: group.core.state for label, group in self._groups.items()}
+        yield state_gauge(f"{_PREFIX}_state", ForwardState, states)
+        yield self._resyncs()
         yield from self._latencies()
 
-    def _of_groups(self) -> Iterable[Metric]:
-        """Samples that are there only where there is something to say."""
-        for name, (text, read) in _OF_GROUP.items():
-            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
-            for label, group in self._groups.items():
-                value = read(group)
-                if value is not None:
-                    gauge.add_metric([label], float(value))
-            yield gauge
+    def _resyncs(self) -> Metric:
+        resyncs = CounterMetricFamily(
+            f"{_PREFIX}_resyncs",
+            "Streams by what had to be compared in them.",
+            labels=["group", "plan"],
+        )
+        for label, group in self._groups.items():
+            for plan in ResyncPlan:
+                count = group.core.traffic.resyncs[plan]
+                resyncs.add_metric([label, plan.name.lower()], count)
+        return resyncs
 
     def _latencies(self) -> Iterable[Metric]:
         added = HistogramMetricFamily(
@@ -137,51 +158,3 @@ class ForwardCollector(Collector):
             group.vm_writes.added.add_to(added, [label])
             group.stalls.add_to(stalls, [label])
         yield from (added, stalls)
-
-
-def _resyncs(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:
-    resyncs = CounterMetricFamily(
-        f"{_PREFIX}_resyncs",
-        "Streams by what had to be compared in them.",
-        labels=["group", "plan"],
-    )
-    for group, core in cores.items():
-        for plan in ResyncPlan:
-            resyncs.add_metric([group, plan.name.lower()], core.traffic.resyncs[plan])
-    yield resyncs
-
-
-def _special(cores: Mapping[str, ForwarderCore]) -> Iterable[Metric]:
-    lost = CounterMetricFamily(
-        f"{_PREFIX}_unreplicated_bytes",
-        "Bytes that the VM wrote and no stream has brought to the secondary.",
-        labels=["group"],
-    )
-    committed = GaugeMetricFamily(
-        f"{_PREFIX}_committed_epoch",
-        "The last committed checkpoint of this stream; no sample before the first.",
-        labels=["group"],
-    )
-    state = GaugeMetricFamily(
-        f"{_PREFIX}_state", "1 for the state that holds.", labels=["group", "state"]
-    )
-    dirty = GaugeMetricFamily(
-        f"{_PREFIX}_dirty_bytes",
-        "Bytes of regions written since the last commit; no sample if unknown.",
-        labels=["group"],
-    )
-    damaged = GaugeMetricFamily(
-        f"{_PREFIX}_intent_log_damaged",
-        "1 where the intent log was unusable at the start: a full resync is due.",
-        labels=["group"],
-    )
-    for group, core in cores.items():
-        if core.intent.dirty_bytes is not None:
-            dirty.add_metric([group], core.intent.dirty_bytes)
-        damaged.add_metric([group], float(core.intent.damage is not None))
-        lost.add_metric([group], core.traffic.unreplicated_bytes)
-        if core.committed is not None:
-            committed.add_metric([group], core.committed)
-        for each in ForwardState:
-            state.add_metric([group, each.name.lower()], float(core.state is each))
-    yield from (lost, committed, dirty, damaged, state)

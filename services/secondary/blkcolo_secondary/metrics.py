@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from blkcolo.group_samples import counters, gauges, state_gauge
 from blkcolo_secondary.replica_state import ReplicaState
 
 if TYPE_CHECKING:
@@ -93,26 +93,7 @@ class ReplicaCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yields every family, one sample a group."""
-        for name, (text, read) in _GAUGES.items():
-            gauge = GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
-            for label, group in self._groups.items():
-                value = read(group)
-                if value is not None:
-                    gauge.add_metric([label], float(value))
-            yield gauge
-        for name, (text, count) in _COUNTERS.items():
-            counter = CounterMetricFamily(f"{_PREFIX}_{name}", text, labels=["group"])
-            for label, group in self._groups.items():
-                counter.add_metric([label], count(group))
-            yield counter
-        yield self._states()
-
-    def _states(self) -> Metric:
-        state = GaugeMetricFamily(
-            f"{_PREFIX}_state", "1 for the state that holds.", labels=["group", "state"]
-        )
-        for label, group in self._groups.items():
-            for each in ReplicaState:
-                holds = group.replica.state is each
-                state.add_metric([label, each.name.lower()], float(holds))
-        return state
+        yield from gauges(_PREFIX, _GAUGES, self._groups)
+        yield from counters(_PREFIX, _COUNTERS, self._groups)
+        states = {label: group.replica.state for label, group in self._groups.items()}
+        yield state_gauge(f"{_PREFIX}_state", ReplicaState, states)
