@@ -10,14 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class MemoryFile:
-    """A file of bytes that knows which of its blocks were ever written."""
+class SparseBytes:
+    """Bytes that know which of their blocks were ever written."""
 
     def __init__(self, size: int = 0) -> None:
         self.content = bytearray(size)
         self.allocated: set[int] = set()
-        self.syncs = 0
-        self.fail_writes: OSError | None = None
 
     @property
     def size(self) -> int:
@@ -28,24 +26,17 @@ class MemoryFile:
         target[: len(found)] = found
         target[len(found) :] = bytes(len(target) - len(found))
 
-    def write(self, offset: int, *parts: memoryview | bytes | bytearray) -> None:
-        data = b"".join(parts)
-        if self.fail_writes is not None:
-            raise self.fail_writes
+    def put(self, offset: int, data: memoryview | bytes | bytearray) -> None:
         end = offset + len(data)
         if end > len(self.content):
             self.content.extend(bytes(end - len(self.content)))
         self.content[offset:end] = data
         self.allocated.update(range(offset // BLOCK_SIZE, -(-end // BLOCK_SIZE)))
 
-    def zero(self, offset: int, length: int, *, may_trim: bool) -> None:
-        if self.fail_writes is not None:
-            raise self.fail_writes
-        self.write(offset, bytes(length))
-        if may_trim:
-            first = -(-offset // BLOCK_SIZE)
-            end = (offset + length) // BLOCK_SIZE
-            self.allocated.difference_update(range(first, end))
+    def free(self, offset: int, length: int) -> None:
+        """Makes holes of the whole blocks in there."""
+        first, end = -(-offset // BLOCK_SIZE), (offset + length) // BLOCK_SIZE
+        self.allocated.difference_update(range(first, end))
 
     def data_extents(self, offset: int, length: int) -> Iterator[Extent]:
         end = offset + length
@@ -58,6 +49,25 @@ class MemoryFile:
     def truncate(self, size: int) -> None:
         del self.content[size:]
         self.content.extend(bytes(size - len(self.content)))
+
+
+class MemoryFile(SparseBytes):
+    """A file that counts its syncs, and refuses writes where a test says so."""
+
+    def __init__(self, size: int = 0) -> None:
+        super().__init__(size)
+        self.syncs = 0
+        self.fail_writes: OSError | None = None
+
+    def write(self, offset: int, *parts: memoryview | bytes | bytearray) -> None:
+        if self.fail_writes is not None:
+            raise self.fail_writes
+        self.put(offset, b"".join(parts))
+
+    def zero(self, offset: int, length: int, *, may_trim: bool) -> None:
+        self.write(offset, bytes(length))
+        if may_trim:
+            self.free(offset, length)
 
     def sync(self) -> None:
         self.syncs += 1

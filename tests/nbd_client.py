@@ -9,6 +9,17 @@ from typing import Self
 _OPTION_MAGIC = 0x49484156454F5054
 
 
+def receive(peer: socket.socket, length: int) -> bytes:
+    """Exactly so many bytes; raises ConnectionResetError if the peer closes before."""
+    data = bytearray()
+    while len(data) < length:
+        part = peer.recv(length - len(data))
+        if not part:
+            raise ConnectionResetError
+        data += part
+    return bytes(data)
+
+
 class NbdReplyError(Exception):
     """The server answered with this error number."""
 
@@ -32,10 +43,10 @@ class NbdClient:
     def _negotiate(self, name: bytes) -> tuple[int, int]:
         """Chooses the export; its size in bytes, and its flags."""
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        assert self._receive(16) == b"NBDMAGICIHAVEOPT"
-        self._receive(2)
+        assert receive(self.socket, 16) == b"NBDMAGICIHAVEOPT"
+        receive(self.socket, 2)
         self.socket.sendall(struct.pack(">IQII", 3, _OPTION_MAGIC, 1, len(name)) + name)
-        size, flags = struct.unpack(">QH", self._receive(10))
+        size, flags = struct.unpack(">QH", receive(self.socket, 10))
         return size, flags
 
     def __enter__(self) -> Self:
@@ -43,15 +54,6 @@ class NbdClient:
 
     def __exit__(self, *_: object) -> None:
         self.socket.close()
-
-    def _receive(self, length: int) -> bytes:
-        data = bytearray()
-        while len(data) < length:
-            part = self.socket.recv(length - len(data))
-            if not part:
-                raise ConnectionResetError
-            data += part
-        return bytes(data)
 
     def request(
         self, kind: int, offset: int, length: int, data: bytes = b"", flags: int = 0
@@ -62,14 +64,14 @@ class NbdClient:
             ">IHHQQI", 0x25609513, flags, kind, self._cookie, offset, length
         )
         self.socket.sendall(header + data)
-        magic, error, cookie = struct.unpack(">IIQ", self._receive(16))
+        magic, error, cookie = struct.unpack(">IIQ", receive(self.socket, 16))
         assert (magic, cookie) == (0x67446698, self._cookie)
         if error:
             raise NbdReplyError(error)
 
     def read(self, offset: int, length: int) -> bytes:
         self.request(0, offset, length)
-        return self._receive(length)
+        return receive(self.socket, length)
 
     def write(self, offset: int, data: bytes, flags: int = 0) -> None:
         self.request(1, offset, len(data), data, flags)

@@ -6,6 +6,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from tests.nbd_client import receive
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -73,13 +75,7 @@ class RawClient:
         self.socket.close()
 
     def receive(self, length: int) -> bytes:
-        data = bytearray()
-        while len(data) < length:
-            part = self.socket.recv(length - len(data))
-            if not part:
-                raise ConnectionResetError
-            data += part
-        return bytes(data)
+        return receive(self.socket, length)
 
     # The handshake.
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from blkcolo.extents import BLOCK_SIZE, Extent
+from tests.memory_files import SparseBytes
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterator
 
 SECTOR = 512
 
@@ -74,25 +73,15 @@ class Machine:
             self.folder.lose_power()
 
 
-class SimFile:
+class SimFile(SparseBytes):
     """A file; see `blkcolo.files.BlockFile`."""
 
     def __init__(self, machine: Machine, size: int = 0) -> None:
-        self.content = bytearray(size)
-        self.allocated: set[int] = set()
+        super().__init__(size)
         self._machine = machine
         self._durable = bytes(size)
         self._durable_allocated: set[int] = set()
         self._unsynced: set[int] = set()
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    def read_into(self, offset: int, target: memoryview) -> None:
-        found = self.content[offset : offset + len(target)]
-        target[: len(found)] = found
-        target[len(found) :] = bytes(len(target) - len(found))
 
     def write(self, offset: int, *parts: memoryview | bytes | bytearray) -> None:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -109,33 +98,20 @@ class SimFile:
     def _put(self, offset: int, data: memoryview | bytes | bytearray) -> None:
         if not data:
             return
+        self.put(offset, data)
         end = offset + len(data)
-        if end > len(self.content):
-            self.content.extend(bytes(end - len(self.content)))
-        self.content[offset:end] = data
-        self.allocated.update(range(offset // BLOCK_SIZE, -(-end // BLOCK_SIZE)))
         self._unsynced.update(range(offset // SECTOR, -(-end // SECTOR)))
 
     def zero(self, offset: int, length: int, *, may_trim: bool) -> None:
         self._machine.die_in()
         self._put(offset, bytes(length))
         if may_trim:
-            first, end = -(-offset // BLOCK_SIZE), (offset + length) // BLOCK_SIZE
-            self.allocated.difference_update(range(first, end))
-
-    def data_extents(self, offset: int, length: int) -> Iterator[Extent]:
-        end = offset + length
-        while offset < end:
-            stop = min((offset // BLOCK_SIZE + 1) * BLOCK_SIZE, end)
-            if offset // BLOCK_SIZE in self.allocated:
-                yield Extent(offset, stop - offset)
-            offset = stop
+            self.free(offset, length)
 
     def truncate(self, size: int) -> None:
         if self._machine.fuse is not None:
             self._machine.die_in()
-        del self.content[size:]
-        self.content.extend(bytes(size - len(self.content)))
+        super().truncate(size)
 
     def sync(self) -> None:
         self._machine.die_in()
