@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import grpc
@@ -177,6 +178,51 @@ def test_survivor_of_a_failover_is_protected_by_the_old_primary_and_goes_home(
         vm.write(0, b"home")
     pair.checkpoint()
     pair.assert_equal_images()
+
+
+def test_failover_to_an_older_checkpoint_gives_up_all_that_came_behind_it(
+    tmp_path: Path,
+) -> None:
+    """The old primary's intent log is clean: what it lost was committed, and undone."""
+    keep = "history.keep = 4\n"
+    with started(Pair(tmp_path, sizes=(16 * MIB,), secondary_options=keep)) as pair:
+        with NbdClient(pair.nbd["primary"], "disk0") as vm:
+            vm.write(MIB, b"good" * 16384)
+            chosen = pair.checkpoint()
+            at_chosen = pair.image("primary").read_bytes()
+            began = time.time()
+            for at in (2 * MIB, 5 * MIB):
+                vm.write(at, b"spoilt" * 1000)
+                pair.checkpoint()
+            vm.write(7 * MIB, b"lost" * 1024)
+            written = time.time() - began
+        pair.pause()
+        pair.failover(epoch=chosen)
+        pair.wait_flushed()
+        assert pair.image("secondary").read_bytes() == at_chosen
+        for cost in (pair.reprotect(dry_run=True), pair.reprotect(dry_run=True)):
+            assert cost.loser == coordinator_pb2.SIDE_PRIMARY
+            assert cost.lost_bytes >= 3 * REGION
+            assert written - 0.5 <= cost.lost_seconds <= written + 5
+        with pytest.raises(grpc.RpcError) as refusal:
+            pair.reprotect()
+        assert "--discard primary" in str(refusal.value)
+        with NbdClient(pair.nbd["secondary"], "disk0") as vm:
+            vm.write(9 * MIB, b"goes on")
+            pair.reprotect(coordinator_pb2.SIDE_PRIMARY)
+            pair.resume()
+            pair.wait_state(PROTECTED)
+            status = pair.forward("secondary")
+            assert status.resync_plan == types_pb2.RESYNC_PLAN_UNION
+            assert status.resent_bytes <= 6 * REGION
+            pair.checkpoint()
+            pair.assert_equal_images()
+            assert vm.read(2 * MIB, 6000) == bytes(6000)
+            assert vm.read(MIB, 4) == b"good"
+        pair.failback()
+        pair.wait_state(PROTECTED)
+        pair.checkpoint()
+        pair.assert_equal_images()
 
 
 def test_discarded_contents_come_back_before_the_first_checkpoint(pair: Pair) -> None:

@@ -24,9 +24,10 @@ from blkcolo_coordinator.explain import CONDITIONS, Facts, Verb, explain
 from blkcolo_coordinator.failover_run import FailoverRun, Step
 from blkcolo_coordinator.group_facts import facts
 from blkcolo_coordinator.group_state import ENDED, Event, GroupState, advance
+from blkcolo_coordinator.reprotect_cost import reprotect_cost
 from blkcolo_coordinator.reprotect_run import ReprotectRun
 from blkcolo_coordinator.role_changes import RoleChanges
-from blkcolo_coordinator.roles import Side, cost
+from blkcolo_coordinator.roles import Side
 from blkcolo_coordinator.seen import FAILED_OVER
 from blkcolo_coordinator.store import GroupRecord
 
@@ -127,10 +128,7 @@ async def try_reprotect(record: GroupRecord, sides: Sides) -> None:
     assert sides.secondary is not None
     old = node_views.of_primary("a:1", sides.primary)
     survivor = node_views.of_secondary("b:2", sides.secondary)
-    times = {"committed_at": 50.0, "failed_over_at": 60.0, "now": 70.0}
-    price = cost(old, survivor, Side.PRIMARY, **times)
-    if record.fenced_clean:
-        price = price._replace(lost_bytes=0)
+    price = reprotect_cost(record, old, survivor, Side.PRIMARY, now=70.0)
     run = ReprotectRun("vm1")
     run.both_answered(old, survivor, price)
     if run.error is not None:

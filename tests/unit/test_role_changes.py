@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -106,17 +107,20 @@ def test_named_loser_is_given_up() -> None:
 def test_cost_is_what_the_loser_wrote_since_the_checkpoint_it_would_go_back_to() -> (
     None
 ):
-    times = {"committed_at": 100.0, "failed_over_at": 110.0, "now": 200.0}
-    found = cost(OLD, SURVIVOR, Side.PRIMARY, **times)
+    priced = partial(cost, committed_at=100.0, failed_over_at=110.0, now=200.0)
+    found = priced(OLD, SURVIVOR, Side.PRIMARY)
     assert found == Cost(Side.PRIMARY, "old:1", 10.0, 4096, 12288)
     alive = replace(OLD, last_write_at=103.0)
-    assert cost(alive, SURVIVOR, Side.PRIMARY, **times).seconds == 3.0
-    found = cost(OLD, SURVIVOR, Side.SECONDARY, **times)
+    assert priced(alive, SURVIVOR, Side.PRIMARY).seconds == 3.0
+    found = priced(OLD, SURVIVOR, Side.SECONDARY)
     assert found == Cost(Side.SECONDARY, "new:1", 90.0, 8192, 12288)
     unknown = replace(OLD, dirty=None)
-    assert cost(unknown, SURVIVOR, Side.PRIMARY, **times).lost_bytes == SIZE
+    assert priced(unknown, SURVIVOR, Side.PRIMARY).lost_bytes == SIZE
     clean = replace(OLD, dirty=0)
-    assert cost(clean, SURVIVOR, Side.PRIMARY, **times).loser is None
+    assert priced(clean, SURVIVOR, Side.PRIMARY).loser is None
+    # To an older checkpoint: what the failover undid is given up as well.
+    found = priced(clean, SURVIVOR, Side.PRIMARY, chosen=True)
+    assert found == Cost(Side.PRIMARY, "old:1", 10.0, 8192, 8192)
 
 
 def started() -> SwitchoverRun:

@@ -102,9 +102,10 @@ class DrivenGroup:
         if state is not self.record.state:
             self.update(why, durable=False, state=state)
 
-    def raise_generation(self) -> int:
-        """Stores a newer generation, before anybody hears of it."""
-        self.update(durable=True, generation=self.record.generation + 1)
+    def raise_generation(self, **changes: object) -> int:
+        """Stores a newer generation, with other changes, before anybody hears of it."""
+        newer = self.record.generation + 1
+        self.update(durable=True, generation=newer, **changes)
         return self.record.generation
 
     # Both sides.

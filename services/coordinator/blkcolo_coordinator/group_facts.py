@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from blkcolo.errors import Reason
 from blkcolo_coordinator import node_views
 from blkcolo_coordinator.explain import Facts, Verb, explain
-from blkcolo_coordinator.group_state import GroupState
-from blkcolo_coordinator.roles import Side, cost
+from blkcolo_coordinator.reprotect_cost import reprotect_cost
+from blkcolo_coordinator.roles import Side
 from blkcolo_coordinator.seen_on_wire import primary_seen, secondary_seen
 
 if TYPE_CHECKING:
@@ -60,16 +60,13 @@ def _text(error: BlkcoloError | None) -> str:
 
 def _loss(record: GroupRecord, sides: Sides) -> tuple[int | None, float]:
     """What a reprotect would give up of the old primary: bytes, seconds."""
-    if record.state is GroupState.FAILED_OVER and record.fenced_clean:
-        return 0, 0.0
     if sides.primary is None or sides.secondary is None:
-        return None, 0.0
-    price = cost(
+        return (0 if record.fenced_clean else None), 0.0
+    price = reprotect_cost(
+        record,
         node_views.of_primary(record.primary_now, sides.primary),
         node_views.of_secondary(record.secondary_now, sides.secondary),
         Side.PRIMARY,
-        committed_at=record.committed_at,
-        failed_over_at=record.failed_over_at,
-        now=time.time(),
+        time.time(),
     )
     return price.lost_bytes, price.seconds

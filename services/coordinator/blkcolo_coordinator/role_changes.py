@@ -19,8 +19,9 @@ from blkcolo_coordinator.checkpoint_run import Outcome
 from blkcolo_coordinator.failover_run import FailoverRun, not_held
 from blkcolo_coordinator.group_state import Event, GroupState
 from blkcolo_coordinator.policy import Trigger
+from blkcolo_coordinator.reprotect_cost import reprotect_cost
 from blkcolo_coordinator.reprotect_run import ReprotectRun
-from blkcolo_coordinator.roles import Cost, Side, cost
+from blkcolo_coordinator.roles import Cost, Side
 from blkcolo_coordinator.switchover_run import SwitchoverRun
 
 if TYPE_CHECKING:
@@ -112,14 +113,15 @@ class RoleChanges:
         group = self._group
         log = group.log.bind(force=run.force)
         log.warning("failover", generation=group.record.generation)
+        before = group.record.committed_at
         await self._steps.fail_over(
-            run, group.record.generation, group.raise_generation
+            run, group.record.generation, lambda: self._raise_generation(run)
         )
         if run.error is not None:
             log.error("failover failed", error=str(run.error))
             if not run.ordered:  # the secondary never heard of it
                 state = group.after(Event.ABORTED)
-                group.update(run.error, durable=True, state=state)
+                group.update(run.error, durable=True, state=state, committed_at=before)
             group.failure = run.error
             raise run.error
         group.failure = None
@@ -132,6 +134,14 @@ class RoleChanges:
         )
         await group.ask_both()
         log.warning("failed over", generation=group.record.generation)
+
+    def _raise_generation(self, run: FailoverRun) -> int:
+        """Stores it, with the age of the checkpoint: later nobody knows that any more.
+
+        A secondary that was failed over lists no checkpoints.
+        """
+        known = self._group.record.committed_at
+        return self._group.raise_generation(committed_at=run.committed_at or known)
 
     def _watch_flush(self) -> None:
         """A flush that paused says why; Failover, called again, lets it go on."""
@@ -174,19 +184,8 @@ class RoleChanges:
         return ReprotectRun(record.name, loser, ordered=True)
 
     def _cost(self, old_primary: NodeView, survivor: NodeView, loser: Side) -> Cost:
-        record = self._group.record
-        price = cost(
-            old_primary,
-            survivor,
-            loser,
-            committed_at=record.committed_at,
-            failed_over_at=record.failed_over_at,
-            now=time.time(),
-        )
-        clean = record.fenced_clean and loser is Side.PRIMARY
-        return (
-            _NOTHING._replace(compared_bytes=price.compared_bytes) if clean else price
-        )
+        record, now = self._group.record, time.time()
+        return reprotect_cost(record, old_primary, survivor, loser, now)
 
     async def _reprotect(self, run: ReprotectRun) -> Cost:
         price = _NOTHING

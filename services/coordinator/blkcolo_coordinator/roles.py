@@ -80,6 +80,7 @@ def cost(
     committed_at: float,
     failed_over_at: float,
     now: float,
+    chosen: bool = False,
 ) -> Cost:
     """What a reprotect costs.
 
@@ -90,6 +91,9 @@ def cost(
         committed_at: when the checkpoint was committed that the failover led to.
         failed_over_at: when that was.
         now: seconds since 1970, all three.
+        chosen: somebody chose that checkpoint: it may be an older one than the intent
+            log of the old primary is relative to. What came between is what the
+            failover undid, and the survivor's log has that.
     """
     both = old_primary.at_most_dirty + survivor.at_most_dirty
     compared = min(both, max(old_primary.size, survivor.size))
@@ -99,6 +103,8 @@ def cost(
         side, began = old_primary, committed_at
         ended = old_primary.last_write_at or failed_over_at
     lost = side.at_most_dirty
+    if chosen and side is old_primary:
+        lost = min(both, side.size)
     if not lost:
         return Cost(None, "", 0.0, 0, compared)
     return Cost(loser, side.address, max(ended - began, 0.0), lost, compared)
