@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Refused
+from blkcolo.v1 import types_pb2
 from blkcolo_coordinator import policy
 from blkcolo_coordinator.checkpoint_calls import CheckpointCalls
 from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
@@ -34,12 +35,8 @@ class Taken(NamedTuple):
     run: CheckpointRun
 
 
-def _unchanged(primary: ForwardStatus, secondary: ReplicaStatus) -> bool:
-    """True if both disks are as the last checkpoint says, the secondary VM's too."""
-    committed = primary.HasField("committed_epoch") and (
-        primary.committed_epoch + 1 == primary.epoch
-    )
-    return committed and not primary.records_in_epoch and not secondary.overlay_bytes
+def _replicates(primary: ForwardStatus) -> bool:
+    return primary.state == types_pb2.FORWARD_STATE_REPLICATING
 
 
 class Checkpointer:
@@ -65,7 +62,8 @@ class Checkpointer:
         self._wake = wake
         #: Until when nothing was written since the last one, in seconds since 1970.
         self.unchanged_at = 0.0
-        self._unchanged = False
+        #: True if a look found that nothing was.
+        self.unchanged = False
         self._last_at: float | None = None
         self._calls = CheckpointCalls()
 
@@ -74,26 +72,39 @@ class Checkpointer:
     ) -> None:
         """Takes one if that is due."""
         record = self._group.record
-        self._unchanged = _unchanged(primary, secondary)
-        if self._unchanged:
-            self.unchanged_at = time.time()
+        self.observe(primary, secondary)
         seen = Observation(
             now=time.monotonic(),
             last_at=self._last_at,
             sent_bytes=primary.sent_bytes_in_epoch,
             buffer_bytes=secondary.buffer_bytes,
             called=self._calls.waiting,
-            unchanged=self._unchanged,
+            unchanged=self.unchanged,
             paused=record.paused,
         )
         trigger = policy.decide(record.policy, seen)
         if trigger is not None:
             await self.take(primary.epoch, trigger)
 
+    def observe(
+        self, primary: ForwardStatus, secondary: ReplicaStatus | None = None
+    ) -> bool:
+        """Takes in what the primary said, and maybe the secondary; True: unchanged."""
+        changed = primary.records_in_epoch > 0 or (
+            secondary is not None and secondary.overlay_bytes > 0
+        )
+        committed = primary.HasField("committed_epoch") and (
+            primary.committed_epoch + 1 == primary.epoch
+        )
+        self.unchanged = committed and not changed and _replicates(primary)
+        if self.unchanged:
+            self.unchanged_at = time.time()
+        return self.unchanged
+
     def due_in(self) -> float | None:
         """Seconds until the last checkpoint is too old; None where it is not."""
         longest = self._group.record.policy.max_interval_seconds
-        if longest <= 0 or self._last_at is None or self._unchanged:
+        if longest <= 0 or self._last_at is None or self.unchanged:
             return None
         return self._last_at + longest - time.monotonic()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from blkcolo.errors import BlkcoloError, Reason, Refused
 from blkcolo.v1 import types_pb2
 from blkcolo.wakeup import Wakeup
+from blkcolo_coordinator import quiet_watch
 from blkcolo_coordinator.checkpointer import Checkpointer
 from blkcolo_coordinator.driven_group import DrivenGroup
 from blkcolo_coordinator.group_state import ENDED, Event, GroupState
@@ -135,7 +136,12 @@ class GroupDriver:
                 text = f"program error: {error!r}"
                 self._checkpoints.lost(BlkcoloError(Reason.INTERNAL, text))
             self.changed.fire()
-            await self._wake.wait(self._until_next_look())
+            seconds = self._until_next_look()
+            if self._pace.slowest and self._checkpoints.unchanged:
+                primary = self._group.pair.primary
+                await quiet_watch.rest(primary, self._wake, self._checkpoints.observe)
+            else:
+                await self._wake.wait(seconds)
 
     def _until_next_look(self) -> float:
         """Seconds: every interval, unless the group is protected and quiet."""

@@ -86,6 +86,15 @@ class PrimaryPeer:
         answer = await call(self._stub.GetStatus, request, self._timeout, self._peer)
         return answer.groups[0]
 
+    async def rest(self, seconds: float) -> ForwardStatus:
+        """The same, when the VM has written or `seconds` have passed."""
+        request = primary_pb2.PrimaryServiceGetStatusRequest(
+            group=self._group, quiet_seconds=seconds
+        )
+        timeout = seconds + self._timeout
+        answer = await call(self._stub.GetStatus, request, timeout, self._peer)
+        return answer.groups[0]
+
     async def start(
         self, generation: int, secondary: str, *, discard_secondary: bool
     ) -> None:

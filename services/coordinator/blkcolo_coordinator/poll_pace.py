@@ -7,7 +7,7 @@ one that stays as it was, less and less often.
 
 from __future__ import annotations
 
-#: A quiet group is looked at after this many intervals at the latest.
+#: A group that stays as it was is looked at after this many intervals at the latest.
 _LONGEST = 16
 
 
@@ -18,6 +18,11 @@ class PollPace:
         """Nothing was seen yet."""
         self._seen: object = None
         self._intervals = 1
+
+    @property
+    def slowest(self) -> bool:
+        """True if it was the same for so long that nothing is expected."""
+        return self._intervals == _LONGEST
 
     def next(self, interval: float, seen: object, due_in: float | None) -> float:
         """Seconds until the next look.

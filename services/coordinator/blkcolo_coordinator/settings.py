@@ -68,7 +68,8 @@ class CoordinatorSettings(ServiceSettings):
     """Groups that exist from the start on; others are created by calls."""
     poll_interval_seconds: float = Field(0.05, gt=0)
     """How often a group's two sides are asked while its VM writes: how late a trigger
-    is seen. A quiet group is asked less and less often, every 16 intervals at last."""
+    is seen. A quiet group is asked less and less often; its primary says when the VM
+    writes again."""
     call_timeout_seconds: float = Field(5.0, gt=0)
     """Deadline of a call to a primary or secondary."""
     prepare_timeout_seconds: float = Field(10.0, gt=0)

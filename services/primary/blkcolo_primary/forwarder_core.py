@@ -363,6 +363,13 @@ class ForwarderCore:
 
     # Checkpoints.
 
+    @property
+    def unchanged(self) -> bool:
+        """True if it replicates, and nothing was written since the last barrier."""
+        outbox = self.outbox
+        replicating = self.state is ForwardState.REPLICATING
+        return replicating and outbox is not None and not outbox.records
+
     def nothing_after(self, epoch: int) -> bool:
         """True if the stream stands, and holds nothing after this epoch's barrier."""
         if self.epochs is None or self.state is not ForwardState.REPLICATING:

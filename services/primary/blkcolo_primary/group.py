@@ -89,7 +89,14 @@ class ForwardGroup:
             host=settings.durability == "host",
             leaves_to_resync=settings.ack_policy == "async",
         )
-        self.vm_writes = VmWrites(self.core, settings, volumes, self.work, self.lose)
+        self.vm_writes = VmWrites(
+            self.core,
+            settings,
+            volumes,
+            self.lose,
+            work=self.work,
+            changed=self.changed,
+        )
         self.verify = VerifyRuns(
             self.core,
             lambda: self.vm_writes.served_bytes,
@@ -97,6 +104,7 @@ class ForwardGroup:
             changed=self.changed,
             scrub_limit=settings.scrub_bytes_per_second,
         )
+        self._closing = False
         self._link: asyncio.Task[None] | None = None
         self._stream: StreamRun | None = None
         #: How long a step of a checkpoint held the loop, and VM writes with it.
@@ -212,6 +220,24 @@ class ForwardGroup:
         self.vm_writes.release_all()
         self.changed.fire()
 
+    async def rest(self, seconds: float) -> None:
+        """Waits until the VM writes, or the group does not replicate, or is closed.
+
+        Args:
+            seconds: then it returns in any case.
+
+        Raises:
+            Unavailable: the service stops.
+        """
+        await self.changed.until(
+            lambda: self._closing or not self.core.unchanged, seconds
+        )
+        if self._closing:
+            raise Unavailable(
+                Reason.STOPPING,
+                f"group {self.name}: this service stops; ask again when it is back",
+            )
+
     async def drain(self, timeout: float) -> None:
         """Waits until everything that was written before is applied."""
         outbox = self.core.outbox
@@ -292,6 +318,8 @@ class ForwardGroup:
             DeadlineMissed: it did not; everything is closed all the same.
         """
         outbox = self.core.outbox
+        self._closing = True
+        self.changed.fire()
         try:
             with suppress(DeadlineMissed):  # what is left is said below
                 await self.drain(drain_timeout)

@@ -106,10 +106,17 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
     async def GetStatus(
         self,
         request: pb.PrimaryServiceGetStatusRequest,
-        context: Context,  # noqa: ARG002 - gRPC's signature
+        context: Context,
     ) -> pb.PrimaryServiceGetStatusResponse:
-        """Reports one group, or all."""
+        """Reports one group, or all; one, if asked to, when it is quiet no more."""
         one = [self._groups.find(request.group)] if request.group else None
+        if request.quiet_seconds and one is None:
+            raise Invalid(
+                Reason.INVALID,
+                "quiet_seconds is of one group: name it, or leave it out",
+            )
+        if one is not None and request.quiet_seconds > 0:
+            await one[0].rest(min(request.quiet_seconds, time_left(context)))
         asked = one or self._groups.values()
         return pb.PrimaryServiceGetStatusResponse(
             groups=[report(group, self._nbd_uri) for group in asked]

@@ -39,8 +39,10 @@ class VmWrites:
         core: ForwarderCore,
         policy: ForwardSettings,
         volumes: Sequence[VolumeId],
-        work: Wakeup,
         lose: Callable[[BlkcoloError], None],
+        *,
+        work: Wakeup,
+        changed: Wakeup,
     ) -> None:
         """Takes the group whose stream the writes enter.
 
@@ -48,12 +50,14 @@ class VmWrites:
             core: its core.
             policy: its options.
             volumes: its volumes.
-            work: to be fired when there is something to send.
             lose: gives the stream up, and says why.
+            work: to be fired when there is something to send.
+            changed: likewise, for those who wait for the VM to write.
         """
         self._core = core
         self._policy = policy
         self._work = work
+        self._changed = changed
         self._lose = lose
         self._slow = ThreadPoolExecutor(1, f"slow-{core.group}")
         self._writes = PendingReplies()
@@ -172,6 +176,7 @@ class VmWrites:
         outbox = self._core.outbox
         if outbox is not None and outbox.has_news():
             self._work.fire()
+            self._changed.fire()
 
     def _answer(
         self, volume: int, seq: int | None, began: float, *, fua: bool

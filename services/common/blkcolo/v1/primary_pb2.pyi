@@ -310,16 +310,22 @@ class PrimaryServiceGetStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUP_FIELD_NUMBER: _builtins.int
+    QUIET_SECONDS_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group; empty: all."""
+    quiet_seconds: _builtins.float
+    """Of one group: answer as soon as the VM has written something since the last barrier,
+    or the group does not replicate, or so many seconds have passed; 0: at once.
+    """
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
+        quiet_seconds: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "quiet_seconds", b"quiet_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
