@@ -30,6 +30,16 @@ _COLOURS = {
     types_pb2.GROUP_STATE_STOPPED: "dim",
 }
 
+_NO_STREAM = {
+    types_pb2.FORWARD_STATE_IDLE,
+    types_pb2.FORWARD_STATE_CONNECTING,
+    types_pb2.FORWARD_STATE_LOST,
+}
+_FAILED_OVER = {
+    types_pb2.REPLICA_STATE_FAILING_OVER,
+    types_pb2.REPLICA_STATE_FAILED_OVER,
+}
+
 
 def state_name(group: pb.Group) -> str:
     """The state as people say it."""
@@ -58,7 +68,7 @@ def _age(timestamp: float) -> str:
 
 def rows(group: pb.Group) -> list[tuple[str, str]]:
     """What there is to say of a group, label by label."""
-    p, s = group.primary, group.secondary
+    p = group.primary
     has_p, has_s = group.HasField("primary"), group.HasField("secondary")
     committed = "none yet"
     if group.HasField("committed_epoch"):
@@ -80,8 +90,9 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
         lines += [
             ("sent", f"{size(p.sent_bytes)} ({size(p.sent_bytes_in_epoch)} in epoch)"),
             ("in flight", size(p.in_flight_bytes)),
-            ("unreplicated", size(p.unreplicated_bytes)),
         ]
+        if p.state in _NO_STREAM:
+            lines.append(("to send again", _dirty(p)))
         if p.state == types_pb2.FORWARD_STATE_RESYNCING:
             lines.append(("resync", _resync(p)))
         if p.HasField("verify"):
@@ -90,9 +101,23 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
         lines.append(("buffer", _buffer(group)))
     else:
         lines.append(("buffer", "secondary does not answer"))
-    lines += [("primary disk", uri) for uri in p.nbd_uris]
-    lines += [("secondary disk", uri) for uri in s.nbd_uris]
-    return lines
+    return lines + _disks(group)
+
+
+def _disks(group: pb.Group) -> list[tuple[str, str]]:
+    """Where both disks are, and, behind a failover, which of them is the VM's."""
+    primary, secondary = "primary disk", "secondary disk"
+    if group.secondary.state in _FAILED_OVER:
+        primary, secondary = "old primary disk", "the VM's disk"
+    return [(primary, uri) for uri in group.primary.nbd_uris] + [
+        (secondary, uri) for uri in group.secondary.nbd_uris
+    ]
+
+
+def _dirty(p: ForwardStatus) -> str:
+    """What the next resync compares, where the intent log knows it."""
+    known = p.HasField("dirty_bytes")
+    return f"at most {size(p.dirty_bytes)}" if known else "what differs of all"
 
 
 def _side(address: str, group: pb.Group, configured: str) -> str:
@@ -101,6 +126,8 @@ def _side(address: str, group: pb.Group, configured: str) -> str:
 
 
 def _phases(took: pb.CheckpointTimings) -> str:
+    if not took.total_seconds:
+        return "none yet"
     prepare = took.prepare_primary_seconds, took.prepare_secondary_seconds
     do = took.do_secondary_seconds, took.do_primary_seconds
     return (

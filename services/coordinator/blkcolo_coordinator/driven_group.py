@@ -192,6 +192,12 @@ class DrivenGroup:
                 self.advance(Event.LOST, error)
         self.failure = error
 
+    def all_reached(self) -> None:
+        """The sides have reached each other: that one could not be is no reason now."""
+        failure = self.failure
+        if failure is not None and failure.reason is Reason.PEER_UNREACHABLE:
+            self.failure = None
+
     def _tell_loss(self, error: BlkcoloError) -> None:
         told = events.not_protected(
             self._told.look,

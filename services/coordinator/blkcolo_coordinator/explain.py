@@ -238,6 +238,8 @@ def _survivor_flushed(f: Facts) -> Seen:
 
 
 def _nothing_given_up(f: Facts) -> Seen:
+    if f.state not in ENDED:
+        return Seen(True, "nothing was given up: there was no failover")
     if f.lost_bytes == 0:
         return Seen(True, "the old primary has no write that the survivor lacks")
     text = "nobody knows what the old primary wrote last"
@@ -246,11 +248,26 @@ def _nothing_given_up(f: Facts) -> Seen:
             f"up to {f.lost_bytes} bytes of the old primary, written in up to"
             f" {f.lost_seconds:.1f} s, are in no checkpoint"
         )
-    give_up = f"reprotect {f.group} --discard primary" if f.state in ENDED else ""
-    return Seen(False, text, give_up)
+    return Seen(False, text, f"reprotect {f.group} --discard primary")
 
 
 # The stream.
+
+
+def _streams_again(f: Facts, otherwise: str) -> str:
+    """The command that leads to a stream; where one may be, another one."""
+    match f.state:
+        case GroupState.STOPPED:
+            return f"resume {f.group}"
+        case GroupState.FAILED_OVER:
+            return f"reprotect {f.group}"
+        case GroupState.FAILING_OVER:
+            return f"failover {f.group}"
+        case _ if f.state in ENDED:
+            return f"status {f.group} --watch"
+        case _:
+            return otherwise
+
 
 _BEGINS = ("connecting", "resyncing", "replicating")
 
@@ -279,13 +296,15 @@ def _stream_stands(f: Facts) -> Seen:
         return Seen(True, f"the primary is {f.primary.state}")
     text = f"the primary is {f.primary.state}"
     why = f.primary.failure_message or f.failure_message
-    return Seen(False, f"{text}: {why}" if why else text, f"resume {f.group}")
+    again = _streams_again(f, f"resume {f.group}")
+    return Seen(False, f"{text}: {why}" if why else text, again)
 
 
 def _contents_compared(f: Facts) -> Seen:
     watch = f"status {f.group} --watch"
     if f.primary is None or f.primary.state not in _BEGINS:
-        return Seen(False, "there is no stream in which to compare both disks", watch)
+        text = "there is no stream in which to compare both disks"
+        return Seen(False, text, _streams_again(f, watch))
     if f.primary.state == "replicating":
         return Seen(True, "both disks are compared")
     text = f"{f.primary.resync_done} of {f.primary.resync_total} bytes are compared" + (
@@ -300,7 +319,7 @@ def _checkpoint_committed(f: Facts) -> Seen:
     failed = f.state is GroupState.UNPROTECTED and f.failure_message
     why = f": {f.failure_message}" if failed else " yet"
     text = f"no checkpoint of this stream is committed{why}"
-    return Seen(False, text, f"checkpoint {f.group}")
+    return Seen(False, text, _streams_again(f, f"checkpoint {f.group}"))
 
 
 _Look = dict[str, "Callable[[Facts], Seen]"]

@@ -187,6 +187,8 @@ class GroupDriver:
             )
         if primary.state in _STREAM_BEGINS:
             self._group.advance(Event.STARTED)
+            if primary.state == _F.FORWARD_STATE_RESYNCING:
+                self._group.all_reached()
         elif primary.state != _F.FORWARD_STATE_REPLICATING:
             await self._starter.start(primary)
         elif primary.generation != self.record.generation:
