@@ -9,8 +9,8 @@ import grpc
 
 from blkcolo.errors import Reason, Refused
 from blkcolo.grpc_errors import to_domain
-from blkcolo.grpc_server import MESSAGE_LIMIT
 from blkcolo.security.grpc_credentials import channel_credentials
+from blkcolo.stream import MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

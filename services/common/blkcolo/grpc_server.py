@@ -15,15 +15,13 @@ from grpc_reflection.v1alpha import reflection
 from blkcolo.errors import Reason, Refused
 from blkcolo.security.grpc_authorization import Authorization
 from blkcolo.security.grpc_credentials import server_credentials
+from blkcolo.stream import MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from blkcolo.addresses import Address
     from blkcolo.security.service_security import ServiceSecurity
-
-#: A batch is at most 1 MiB plus its columns; anything near this is no batch of ours.
-MESSAGE_LIMIT = 8 << 20
 
 _CHANNELZ_NAME = "grpc.channelz.v1.Channelz"
 _OPTIONS = [

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from blkcolo.errors import BlkcoloError
     from blkcolo.extents import Extent
 
+#: A batch is at most 1 MiB plus its columns; anything near this is no batch of ours.
+MESSAGE_LIMIT = 8 << 20
 #: Both sides MUST speak the same one.
 PROTOCOL_VERSION = 2
 

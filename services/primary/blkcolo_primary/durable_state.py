@@ -10,11 +10,14 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from blkcolo import state_file
+from blkcolo import reserve, state_file
 from blkcolo.errors import DataLoss, Reason
 
 if TYPE_CHECKING:
     from blkcolo.files import Folder
+
+#: Room for the fence, whatever has filled the disk.
+_RESERVE_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,17 @@ def save(folder: Folder, group: str, state: DurableState) -> None:
         BlkcoloError: the disk refused; the old state holds.
     """
     state_file.save(folder, f"{group}.json", json.dumps(asdict(state)).encode())
+
+
+def set_room_aside(folder: Folder, group: str) -> None:
+    """Makes sure that a fence can be saved; see `blkcolo.reserve`.
+
+    Raises:
+        Exhausted: there is no room for it.
+    """
+    reserve.fill(folder, f"{group}.reserve", _RESERVE_BYTES)
+
+
+def give_room_back(folder: Folder, group: str) -> None:
+    """A fence is about to be saved; raises BlkcoloError."""
+    reserve.release(folder, f"{group}.reserve")

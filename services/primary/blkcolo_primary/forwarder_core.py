@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from blkcolo import reserve
 from blkcolo.errors import BlkcoloError, Reason, Refused, StaleGeneration
 from blkcolo.intent_file import Base
 from blkcolo.intent_log import BEFORE_ALL_EPOCHS, IntentLog
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
     from blkcolo.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
     from blkcolo_primary.verification import Finding, VerifyPass
-
-#: Room for the fence, whatever has filled the disk.
-_RESERVE_BYTES = 16 << 10
 
 
 @dataclass
@@ -103,10 +99,6 @@ class ForwarderCore:
         self.generation = saved.generation
         self._epoch = saved.epoch
         self.state = ForwardState.FENCED if saved.fenced else ForwardState.IDLE
-
-    @property
-    def _reserve(self) -> str:
-        return f"{self.group}.reserve"
 
     def _remember(self, generation: int, *, fenced: bool) -> None:
         """Holds, whatever dies, when this returns; raises BlkcoloError."""
@@ -179,7 +171,7 @@ class ForwarderCore:
                 " needs a newer generation",
             )
         state = advance(self.group, self.state, Event.START)
-        reserve.fill(self.folder, self._reserve, _RESERVE_BYTES)
+        durable_state.set_room_aside(self.folder, self.group)
         self._remember(generation, fenced=False)
         self.state, self.generation = state, generation
 
@@ -246,18 +238,10 @@ class ForwarderCore:
         Raises:
             OSError: a disk could not be read, or the intent log not written.
         """
-        running = self.verification.running
         if self.state is ForwardState.RESYNCING and self.resync is not None:
             self.resync.repair(mismatch)
-        elif running is not None:
-            found = running.found(mismatch)
-            for finding in found:  # until it is applied, the region differs
-                self.intend(finding.volume, *finding.extent)
-            before = running.differing_blocks
-            running.comparison.repair(mismatch)
-            self.verification.differing_blocks += running.differing_blocks - before
-            return found
-        return []
+            return []
+        return self.verification.repair(mismatch, self.intend)
 
     def lose(self, error: BlkcoloError) -> None:
         """The stream is gone; what it held and was not applied is unreplicated.
@@ -301,7 +285,7 @@ class ForwarderCore:
             raise StaleGeneration.of(self.group, generation, self.generation)
         self._end_stream(advance(self.group, self.state, Event.FENCE))
         self.generation = generation
-        reserve.release(self.folder, self._reserve)
+        durable_state.give_room_back(self.folder, self.group)
         self._remember(generation, fenced=True)
 
     def _end_stream(self, state: ForwardState) -> None:

@@ -13,7 +13,7 @@ from blkcolo.extents import BLOCK_SIZE, Extent
 from blkcolo_primary.comparison import Comparison, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from blkcolo.errors import BlkcoloError
     from blkcolo.files import BlockFile
@@ -143,6 +143,29 @@ class Verification:
         if running.complete:
             self._verified_from = epoch
         return stepped
+
+    def repair(
+        self, mismatch: Mismatch, intend: Callable[[int, int, int], object]
+    ) -> list[Finding]:
+        """Sends again what differs, if a pass runs; returns what it found.
+
+        Args:
+            mismatch: what the secondary answered.
+            intend: marks an extent of a volume, which differs until that is applied.
+
+        Raises:
+            OSError: a disk could not be read, or the intent log not written.
+        """
+        running = self.running
+        if running is None:
+            return []
+        found = running.found(mismatch)
+        for finding in found:
+            intend(finding.volume, *finding.extent)
+        before = running.differing_blocks
+        running.comparison.repair(mismatch)
+        self.differing_blocks += running.differing_blocks - before
+        return found
 
     def committed(self, epoch: int) -> bool:
         """A checkpoint was committed; True if it is the first behind a pass."""
