@@ -136,7 +136,7 @@ def parse_path() -> Callable[[], None]:
 async def _connection(export: Any) -> Connection:
     metrics = RequestMetrics()
     connection = Connection({}, set(), 1, metrics)
-    connection._session = Session(export, structured=True, block_status=True)
+    connection._session = Session(export, _SIZE, structured=True, block_status=True)
     transport: Any = _Transport()
     connection._transport = transport
     return connection
@@ -148,7 +148,9 @@ def forward_path(folder: Path) -> Callable[[], list[bytes]]:
     disk = files.open("primary.img")
     disk.truncate(_SIZE)
     intent = IntentLog(files, "vm", [_SIZE], 64 << 10)
-    core = ForwarderCore("vm", [disk], files, intent, 1 << 20, 1 << 30)
+    core = ForwarderCore(
+        "vm", [disk], files, intent, 1 << 20, 1 << 30, leaves_to_resync=False
+    )
     core.start(1)
     core.welcome(Welcome(1, 0, _EPOCH, "copy"))
     writes = LocalWrites(core, [_VOLUME], _refuse, host=False, clock=time.monotonic)
@@ -191,6 +193,7 @@ def receive_path(messages: list[bytes]) -> tuple[Callable[[], None], _Received]:
             assert isinstance(message, Batch)
             receiver.check_batch(message)
             result.batches.append(message)
+        assert sum(len(b.payload) for b in result.batches) == WRITES * BLOCK
 
     return work, result
 

@@ -33,10 +33,10 @@ class LatencyHistogram:
         self._counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Adds one observation."""
-        self._counts[bisect_left(self._bounds, seconds)] += 1
-        self.sum += seconds
+    def observe(self, seconds: float, count: int = 1) -> None:
+        """Adds one observation, or several that are equal."""
+        self._counts[bisect_left(self._bounds, seconds)] += count
+        self.sum += seconds * count
 
     @property
     def count(self) -> int:

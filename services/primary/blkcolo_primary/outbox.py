@@ -26,6 +26,9 @@ RECORD_BYTES = 32
 _MAX_RECORDS = 8192
 _DATA = int(RecordKind.DATA)
 
+#: Kind, volume, offset, length and checksum, as the columns of a batch.
+_Row = tuple[int, int, int, int, int]
+
 
 class _Sent(NamedTuple):
     seq: int
@@ -68,7 +71,8 @@ class Outbox:
         self._unapplied: deque[_Sent] = deque()
         self._records = 0
         self._digest = 0
-        self._open = Batch(epoch)
+        #: The batch that writes join, row by row, and its data.
+        self._rows: list[_Row] = []
         self._parts: list[bytes] = []
         self._open_bytes = 0
         self._told = 0
@@ -76,17 +80,17 @@ class Outbox:
     @property
     def last_seq(self) -> int:
         """The seq of the message that the newest write is, or will be, in."""
-        return self._next_seq if self._open.kinds else self._next_seq - 1
+        return self._next_seq if self._rows else self._next_seq - 1
 
     @property
     def records(self) -> int:
         """Records of the current epoch."""
-        return self._records + len(self._open.kinds)
+        return self._records + len(self._rows)
 
     @property
     def empty(self) -> bool:
         """True when nothing waits to be sent."""
-        return not self._queue and not self._open.kinds
+        return not self._queue and not self._rows
 
     @property
     def urgent(self) -> bool:
@@ -98,7 +102,7 @@ class Outbox:
 
         So whoever sends is not woken by each write that only joins a batch.
         """
-        stage = 2 if self._queue else 1 if self._open.kinds else 0
+        stage = 2 if self._queue else 1 if self._rows else 0
         news = stage > self._told
         self._told = stage
         return news
@@ -113,38 +117,37 @@ class Outbox:
 
         The bytes are copied, since the NBD receive buffer is used again.
         """
-        for start in range(0, len(data), self._batch_bytes):
-            part = bytes(data[start : start + self._batch_bytes])
-            length = len(part)
-            if self._open_bytes + length > self._batch_bytes:
-                self._close_batch()
-            self._parts.append(part)
-            self._open_bytes += length
-            self._add(_DATA, volume, offset + start, length, crc32c(part))
-            self.in_flight_bytes += length
-            self.unapplied_data_bytes += length
-        if self._open_bytes >= self._batch_bytes:
-            self._close_batch()  # nothing can join it: it need not wait
+        most = self._batch_bytes
+        if len(data) <= most:
+            self._add_data(volume, offset, bytes(data))
+        else:
+            for start in range(0, len(data), most):
+                part = bytes(data[start : start + most])
+                self._add_data(volume, offset + start, part)
         return self.last_seq
+
+    def _add_data(self, volume: int, offset: int, data: bytes) -> None:
+        length = len(data)
+        if self._open_bytes + length > self._batch_bytes:
+            self._close_batch()
+        self._parts.append(data)
+        self._open_bytes += length
+        self.in_flight_bytes += length
+        self.unapplied_data_bytes += length
+        self._add((_DATA, volume, offset, length, crc32c(data)))
 
     def zero(self, volume: int, offset: int, length: int, kind: RecordKind) -> int:
         """Adds a zero or a trim; returns the seq that will cover it."""
-        self._add(kind, volume, offset, length, 0)
+        self._add((kind, volume, offset, length, 0))
         return self.last_seq
 
-    def _add(
-        self, kind: int, volume: int, offset: int, length: int, checksum: int
-    ) -> None:
-        batch = self._open
-        batch.kinds.append(kind)
-        batch.volumes.append(volume)
-        batch.offsets.append(offset)
-        batch.lengths.append(length)
-        batch.checksums.append(checksum)
+    def _add(self, row: _Row) -> None:
+        rows = self._rows
+        rows.append(row)
         self.in_flight_bytes += RECORD_BYTES
-        self.unapplied_covered_bytes += length
-        if len(batch.kinds) >= _MAX_RECORDS:
-            self._close_batch()
+        self.unapplied_covered_bytes += row[3]
+        if self._open_bytes >= self._batch_bytes or len(rows) >= _MAX_RECORDS:
+            self._close_batch()  # nothing can join it: it need not wait
 
     def barrier(self) -> int:
         """Ends the epoch; returns the barrier's seq."""
@@ -152,7 +155,6 @@ class Outbox:
         barrier = Barrier(self.epoch, self._records, self._digest)
         seq = self._enqueue(barrier)
         self.epoch += 1
-        self._open = Batch(self.epoch)
         self._records = self._digest = 0
         return seq
 
@@ -162,15 +164,18 @@ class Outbox:
         return self._enqueue(message)
 
     def _close_batch(self) -> None:
-        batch = self._open
-        if not batch.kinds:
+        if not self._rows:
             return
-        batch.payload = b"".join(self._parts)
+        kinds, volumes, offsets, lengths, checksums = map(
+            list, zip(*self._rows, strict=True)
+        )
+        payload = b"".join(self._parts)
+        batch = Batch(self.epoch, kinds, volumes, offsets, lengths, checksums, payload)
         self._records += len(batch.kinds)
         self._digest = batch.digest = extend_digest(self._digest, batch)
         window = self._open_bytes + RECORD_BYTES * len(batch.kinds)
-        data, self._open_bytes, self._parts = self._open_bytes, 0, []
-        self._open = Batch(self.epoch)
+        data, self._open_bytes = self._open_bytes, 0
+        self._rows, self._parts = [], []
         self._push(batch, data=data, window=window, covered=sum(batch.lengths))
 
     def _enqueue(self, message: Request) -> int:

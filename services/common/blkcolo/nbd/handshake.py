@@ -67,6 +67,8 @@ class Session(NamedTuple):
     """What was agreed on for the transmission phase."""
 
     export: Export
+    #: In bytes, as the client was told.
+    size: int
     structured: bool
     block_status: bool
 
@@ -295,7 +297,7 @@ class Handshake:
         # A context counts only if it was chosen for this very export.
         named = self._find(self._context_of) if self._context_of is not None else None
         chosen = named is not None and named.name == export.name
-        self.session = Session(export, self._structured, chosen)
+        self.session = Session(export, export.size, self._structured, chosen)
         self.state = State.TRANSMISSION
 
     def _list_contexts(self, data: bytes) -> None:
