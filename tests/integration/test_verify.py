@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from blkcolo.v1 import types_pb2
 from tests.nbd_client import NbdClient
-from tests.stack import MIB, ODD_SIZE, Stack, running, wait_until
+from tests.stack import MIB, ODD_SIZE, PROTECTED, Stack, running, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.integration
 
 SIZES = (8 * MIB, ODD_SIZE)
 EXTENT = 65536
+_REPLICATING = types_pb2.FORWARD_STATE_REPLICATING
 #: Volume and offset of the flipped bytes: in data, at its edges, in a hole.
 FLIPS = [(0, 12345), (0, 3 * MIB - 1), (0, 6 * MIB + 7), (1, 0), (1, ODD_SIZE - 1)]
 
@@ -163,3 +165,76 @@ def test_verify_that_cannot_run_says_why(stack: Stack) -> None:
     assert code == 1
     assert "verif" in said or "lost" in said
     stack.start("secondary")
+
+
+def damage_undo(stack: Stack, epoch: int) -> None:
+    """Flips a bit of what the epoch's undo layer has saved."""
+    path = stack.folder / "secondary" / "groups" / "vm1" / f"undo-{epoch}"
+    with path.open("r+b") as layer:
+        layer.seek(-100, 2)
+        byte = layer.read(1)
+        layer.seek(-100, 2)
+        layer.write(bytes([byte[0] ^ 4]))
+
+
+def damaged_layers(stack: Stack) -> float:
+    name = 'blkcolo_secondary_damaged_undo_layers_total{group="vm1"}'
+    lines = stack.scrape("secondary").splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def test_damaged_undo_layer_is_found_and_the_next_checkpoint_mends_it(
+    tmp_path: Path,
+) -> None:
+    """A failover in between would bring a wrong byte: so the group is unprotected."""
+    with running(tmp_path, sizes=(4 * MIB,)) as stack:
+        stack.pause()
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+            stack.checkpoint()
+            vm.write(0, rng(2).randbytes(MIB))
+        epoch = stack.primary_status().epoch
+        assert blkcolo(stack, "verify")[0] == 0
+        assert damaged_layers(stack) == 0
+        damage_undo(stack, epoch)
+        streams = stack.log("secondary").count("stream started")
+        assert blkcolo(stack, "verify")[0] == 0  # both disks are equal
+        wait_until(lambda: damaged_layers(stack) == 1, "the damage is found")
+        assert f"undo-{epoch} is damaged at byte" in stack.log("secondary")
+        wait_until(
+            lambda: (
+                stack.log("secondary").count("stream started") > streams
+                and stack.primary_status().state == _REPLICATING
+            ),
+            "a new stream",
+        )
+        assert not stack.primary_status().protected
+        stack.resume()  # automatic checkpoints, which begin at once
+        stack.wait_state(PROTECTED)
+        content = stack.image("primary").read_bytes()
+        assert blkcolo(stack, "verify")[0] == 0
+        stack.failover()
+        stack.wait_flushed()
+        assert stack.image("secondary").read_bytes() == content
+
+
+def test_kept_checkpoints_behind_a_damaged_layer_are_given_up(tmp_path: Path) -> None:
+    keep = "history.keep = 5\n"
+    with running(tmp_path, sizes=(4 * MIB,), secondary_options=keep) as stack:
+        taken = {}
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            for seed in range(4):
+                vm.write(seed * 4096, rng(seed).randbytes(MIB))
+                taken[stack.checkpoint()] = stack.image("primary").read_bytes()
+        damaged = sorted(taken)[1]  # what leads from the second back to the first
+        damage_undo(stack, damaged)
+        assert blkcolo(stack, "verify")[0] == 0
+        wait_until(lambda: damaged_layers(stack) == 1, "the damage is found")
+        assert stack.group().state == PROTECTED
+        code, said = blkcolo(stack, "checkpoints", "--json")
+        assert code == 0, said
+        kept = [int(entry["epoch"]) for entry in json.loads(said)["checkpoints"]]
+        assert min(kept) == damaged
+        stack.failover(epoch=damaged)
+        stack.wait_flushed()
+        assert stack.image("secondary").read_bytes() == taken[damaged]

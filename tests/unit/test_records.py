@@ -68,6 +68,31 @@ def damaged(file: MemoryFile, *, host: bool = False) -> DataLoss:
     return damage.value
 
 
+@given(payloads, st.integers(1, 200), st.data())
+def test_log_is_checked_in_pieces_and_no_changed_byte_is_missed(
+    contents: list[bytes], length: int, data: st.DataObject
+) -> None:
+    file, ends = log_of(contents)
+    flipped = data.draw(st.none() | st.integers(0, file.size - 1))
+    if flipped is not None:
+        file.content[flipped] ^= data.draw(st.integers(1, 255))
+    begins = [0]
+
+    def check_all() -> None:
+        while begins[-1] < file.size:
+            offset = records.check(file, "log", begins[-1], length, file.size)
+            begins.append(offset)
+
+    if flipped is None:
+        check_all()
+        assert begins[-1] == ends[-1]
+        assert set(begins[1:]) <= set(ends)
+        return
+    with pytest.raises(DataLoss) as damage:
+        check_all()
+    assert damage.value.offset == max([0, *(end for end in ends if end <= flipped)])
+
+
 def test_damaged_last_record_is_refused_not_cut() -> None:
     file, ends = log_of([b"one", b"two"])
     file.content[-1] ^= 1

@@ -97,6 +97,54 @@ def other_version(data: bytes, at: int) -> int | None:
     return head[4] if crc32c(head) == crc else None
 
 
+def check(file: BlockFile, name: str, offset: int, length: int, end: int) -> int:
+    """Reads records back and compares their checksums; any thread.
+
+    Args:
+        file: the log.
+        name: its name, for errors.
+        offset: where a record begins.
+        length: read at most so many bytes, or one record.
+        end: up to where the log was written.
+
+    Returns:
+        Where the next record begins.
+
+    Raises:
+        DataLoss: a record is not what was appended; names the offset.
+        OSError: the file cannot be read.
+    """
+    length = min(max(length, HEADER_SIZE), end - offset)
+    start, window = offset, _read(file, offset, length)
+    while offset < end:
+        record = decode(window, offset - start, offset)
+        beyond = offset + HEADER_SIZE if record is None else record.end
+        if beyond > start + len(window) and offset > start:
+            break
+        if record is None or record.end > end:
+            raise damage(name, offset, "its header is not what was written")
+        if beyond > start + len(window):
+            window = _read(file, offset, record.end - offset)
+        payload = window[record.position - start : record.end - start]
+        if payload and crc32c(payload) != record.payload_crc:
+            raise damage(name, offset, "its payload is not what was written")
+        offset = record.end
+    return offset
+
+
+def _read(file: BlockFile, offset: int, length: int) -> bytes:
+    buffer = bytearray(max(0, min(length, file.size - offset)))
+    file.read_into(offset, memoryview(buffer))
+    return bytes(buffer)
+
+
+def damage(name: str, offset: int, why: str) -> DataLoss:
+    """The refusal to go on with what is written at `offset` of a log."""
+    return DataLoss(
+        Reason.DISK_ERROR, f"{name} is damaged at byte {offset}: {why}", offset=offset
+    )
+
+
 class RecordLog:
     """An append-only file of records; every one of the project's logs.
 
@@ -164,9 +212,7 @@ class RecordLog:
         self._synced = self._led = self.end if self._host else 0
 
     def _read(self, offset: int, length: int) -> bytes:
-        buffer = bytearray(max(0, min(length, self._file.size - offset)))
-        self._file.read_into(offset, memoryview(buffer))
-        return bytes(buffer)
+        return _read(self._file, offset, length)
 
     def payload(self, record: Record) -> bytes:
         """Reads a record's payload."""
@@ -199,11 +245,7 @@ class RecordLog:
 
     def damage(self, offset: int, why: str) -> DataLoss:
         """The refusal to go on with what is written at `offset`."""
-        return DataLoss(
-            Reason.DISK_ERROR,
-            f"{self._name} is damaged at byte {offset}: {why}",
-            offset=offset,
-        )
+        return damage(self._name, offset, why)
 
     def _watermark_above(self, offset: int) -> int | None:
         """Where a watermark lies that says that `offset` was durable."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pyroaring import BitMap
 
-    from blkcolo.files import Folder
+    from blkcolo.files import BlockFile, Folder
     from blkcolo.records import Progress
     from blkcolo.stream import VolumeId
 
@@ -109,6 +109,10 @@ class BufferFiles:
         name = f"{_UNDO}{epoch}"
         log = RecordLog(self._folder.open(name), name, host=self._host)
         return UndoLayer(log, self.sizes, elsewhere)
+
+    def open_layer(self, epoch: int) -> BlockFile:
+        """The file of a layer that is there, once more."""
+        return self._folder.open(f"{_UNDO}{epoch}")
 
     def discard_layer(self, epoch: int, layer: UndoLayer) -> None:
         """Puts a layer's file on the list of what is discarded."""

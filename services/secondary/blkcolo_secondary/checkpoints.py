@@ -121,6 +121,16 @@ class Checkpoints:
             stream.forget(epoch)
         return Committed(epoch, dropped)
 
+    def give_up_before(self, epoch: int) -> None:
+        """The kept checkpoints before this one cannot be had any more.
+
+        Raises:
+            BlkcoloError: the journal could not be written: nothing happened.
+        """
+        left = tuple(kept for kept in self.kept if kept.epoch >= epoch)
+        self._journal.update(history=left)
+        self._buffer.layers.drop(lambda e: e <= left[0].epoch)
+
     def open_reader(self, epoch: int) -> None:
         """A reader of a kept checkpoint comes: it stays until the reader goes."""
         self._readers[epoch] += 1

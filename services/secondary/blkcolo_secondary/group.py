@@ -22,10 +22,11 @@ from blkcolo.errors import (
     translated,
 )
 from blkcolo.intent_sync import IntentSync
-from blkcolo.stream import StreamFailure
+from blkcolo.stream import StreamFailure, Verify
 from blkcolo.wakeup import Wakeup
 from blkcolo_secondary.flush_run import FlushRun
 from blkcolo_secondary.inbox import Inbox
+from blkcolo_secondary.layer_check import LayerCheck
 from blkcolo_secondary.removals import Removals
 from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.save_and_write import Sync
@@ -81,6 +82,7 @@ class ReplicaGroup:
         )
         self._removals = Removals(replica.group, replica.buffer, self._slow)
         self.flush = FlushRun(replica, self._carry_out, self._flush_ended)
+        self.layer_check = LayerCheck(replica, self._slow, self._layer_damaged)
         self._inbox: Inbox | None = None
         self._committing: asyncio.Task[Committed] | None = None
 
@@ -91,6 +93,7 @@ class ReplicaGroup:
     async def close(self) -> None:
         """Ends all tasks and closes the core."""
         await self.flush.cancel()
+        await self.layer_check.cancel()
         if self._committing is not None:
             await asyncio.wait([self._committing])
         await self._removals.ended()
@@ -176,6 +179,8 @@ class ReplicaGroup:
                 else:
                     await asyncio.sleep(0)
             inbox.done(message)
+            if isinstance(message, Verify) and message.complete:
+                self.layer_check.start()
             self.changed.fire()
             yield self.replica.ack(stream)
 
@@ -270,6 +275,12 @@ class ReplicaGroup:
                 self.replica.fault(stream, failure)
                 self._interrupt_stream()
             raise failure from error
+
+    def _layer_damaged(self) -> None:
+        if self.replica.failure is not None:
+            self._interrupt_stream()
+        self._removals.start()
+        self.changed.fire()
 
     def grow(self, name: str, size: int, generation: int) -> VolumeId:
         """Makes a volume larger; before the primary does. Answers the same again.

@@ -18,6 +18,7 @@ from blkcolo_secondary.save_and_write import Sync
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from blkcolo.files import BlockFile
     from blkcolo_secondary.buffer_files import BufferFiles
     from blkcolo_secondary.undo_layer import UndoLayer
 
@@ -63,6 +64,20 @@ class LayerStack:
                 for volume in range(len(self._files.sizes))
             ],
         )
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs that have a layer, oldest first."""
+        return list(self._layers)
+
+    def end_of(self, epoch: int) -> int:
+        """Bytes of an epoch's layer that count; 0 without one."""
+        layer = self._layers.get(epoch)
+        return layer.whole_bytes if layer is not None else 0
+
+    def reopen(self, epoch: int) -> BlockFile | None:
+        """A layer's file once more, for the caller to read and close."""
+        return self._files.open_layer(epoch) if epoch in self._layers else None
 
     @property
     def newest_epoch(self) -> int | None:

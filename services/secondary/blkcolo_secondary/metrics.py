@@ -77,6 +77,14 @@ _COUNTERS: dict[str, tuple[str, Callable[[ReplicaGroup], float]]] = {
         "Bytes appended to undo layers: by applied_bytes, the write amplification.",
         lambda group: group.replica.buffer.saved_bytes,
     ),
+    "undo_checked_bytes": (
+        "Bytes of undo layers that were read back and found to be right.",
+        lambda group: group.layer_check.checked_bytes,
+    ),
+    "damaged_undo_layers": (
+        "Undo layers that were read back and found to be damaged.",
+        lambda group: group.layer_check.damaged_layers,
+    ),
     "flushed_bytes": (
         "Bytes moved from the Disk Buffer into the disk.",
         lambda group: group.flush.flushed_bytes,

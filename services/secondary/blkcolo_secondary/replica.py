@@ -333,6 +333,22 @@ class Replica:
         self._check_generation(generation, may_be_newer=False)
         return self._checkpoints.commit(self.stream, epoch, now)
 
+    def layer_damaged(self, epoch: int, error: BlkcoloError) -> None:
+        """An undo layer does not hold what was saved: what rests on it is given up.
+
+        Kept checkpoints before it go. Where it leads back to the committed one, a
+        failover would be wrong until the next commit, which drops it: so the stream
+        faults, which ends the protection, and the next one begins with a checkpoint.
+
+        Raises:
+            BlkcoloError: the journal could not be written: nothing happened.
+        """
+        committed = self.committed
+        if committed is not None and epoch <= committed:
+            self._checkpoints.give_up_before(epoch)
+        elif self.stream is not None:
+            self.fault(self.stream, error)
+
     def open_reader(self, epoch: int) -> None:
         """A reader of a kept checkpoint comes: it stays until the reader goes."""
         self._checkpoints.open_reader(epoch)

@@ -4,16 +4,19 @@ buffer    fdatasync of undo layers and overlays, and closing them: one after the
 other, so that no file is closed while it is synced
 disk      fdatasync of the disks and the journal, at a commit
 removal   unlink of large files
+check     reading undo layers back
 """
 
 from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 class SlowWork:
@@ -24,6 +27,7 @@ class SlowWork:
         self._buffer = ThreadPoolExecutor(1, f"buffer-{group}")
         self._disk = ThreadPoolExecutor(1, f"disk-{group}")
         self._removal = ThreadPoolExecutor(1, f"removal-{group}")
+        self._check = ThreadPoolExecutor(1, f"check-{group}")
 
     def on_buffer(self, work: Callable[[], None]) -> asyncio.Future[None]:
         """Syncs or closes files of the Disk Buffer."""
@@ -37,7 +41,11 @@ class SlowWork:
         """Removes files."""
         return asyncio.get_running_loop().run_in_executor(self._removal, work)
 
+    def on_check(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Reads files of the Disk Buffer back."""
+        return asyncio.get_running_loop().run_in_executor(self._check, work)
+
     def close(self) -> None:
         """Waits for what is under way, and ends the threads."""
-        for pool in (self._buffer, self._disk, self._removal):
+        for pool in (self._buffer, self._disk, self._removal, self._check):
             pool.shutdown()

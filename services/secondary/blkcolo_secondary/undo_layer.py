@@ -99,6 +99,12 @@ class UndoLayer:
         """False where some of what was saved may be lost: a sync failed."""
         return self._log.lost_from is None
 
+    @property
+    def whole_bytes(self) -> int:
+        """Bytes of the log before the first one that may be lost."""
+        lost = self._log.lost_from
+        return self._log.end if lost is None else min(lost, self._log.end)
+
     def saved_blocks(self, volume: int) -> BitMap:
         """The blocks that are saved here."""
         return self._indexes[volume].saved
