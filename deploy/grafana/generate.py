@@ -237,11 +237,7 @@ def _vm_panels() -> list[timeseries.Panel]:
         _graph(
             "NBD requests by command",
             "reqps",
-            Curve(
-                "sum by (command)"
-                " (rate(blkcolo_nbd_request_seconds_count[$__rate_interval]))",
-                "{{command}}",
-            ),
+            Curve(_rate("blkcolo_nbd_requests_total", "command"), "{{command}}"),
         ),
         _graph(
             "Latency that replication adds to a write",
@@ -261,6 +257,41 @@ def _vm_panels() -> list[timeseries.Panel]:
             _plain("blkcolo_primary_no_progress_seconds"),
             Curve(f"blkcolo_primary_throttled{{{_GROUP}}}", "{{group}} throttled"),
             text="Seconds without progress on the secondary while something is due.",
+        ),
+    ]
+
+
+def _volume_panels() -> list[timeseries.Panel]:
+    by_volume = "group, volume"
+    busy = _rate("blkcolo_nbd_busy_seconds_total", by_volume)
+    requests = _rate("blkcolo_nbd_requests_total", by_volume)
+    return [
+        _graph(
+            "Requests by volume",
+            "reqps",
+            Curve(requests, "{{group}} {{volume}}"),
+        ),
+        _graph(
+            "Bytes by volume",
+            "Bps",
+            Curve(
+                _rate("blkcolo_primary_served_bytes_total", by_volume),
+                "{{group}} {{volume}}",
+            ),
+            text="Read, written, zeroed and trimmed.",
+        ),
+        _graph(
+            "Mean latency by volume",
+            "s",
+            Curve(f"{busy} / {requests}", "{{group}} {{volume}}"),
+        ),
+        _graph(
+            "Disk Buffer by volume",
+            "bytes",
+            Curve(
+                f"sum by ({by_volume}) (blkcolo_secondary_buffered_bytes{{{_GROUP}}})",
+                "{{group}} {{volume}}",
+            ),
         ),
     ]
 
@@ -324,9 +355,7 @@ def _trust_panels() -> list[timeseries.Panel]:
             "Errors by reason",
             "ops",
             Curve(
-                "sum by (reason) (rate({__name__=~"
-                '"blkcolo_(coordinator|node|primary|secondary)_errors_total"}'
-                "[$__rate_interval]))",
+                "sum by (reason) (rate(blkcolo_errors_total[$__rate_interval]))",
                 "{{reason}}",
             ),
             Curve(
@@ -366,6 +395,7 @@ def build() -> str:
         "Checkpoints": _checkpoint_panels(),
         "What is at risk": _data_panels(),
         "The VM": _vm_panels(),
+        "Its volumes": _volume_panels(),
         "The stream": _stream_panels(),
         "Who is who, and is it true": _trust_panels(),
     }

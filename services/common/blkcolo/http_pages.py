@@ -41,6 +41,23 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def or_unavailable(metrics: WSGIApplication) -> WSGIApplication:
+    """The metrics, or 503 and why: a collector raised a BlkcoloError."""
+
+    def answer(
+        environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        try:
+            return metrics(environ, start_response)
+        except BlkcoloError as error:
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            headers = [("Content-Type", "text/plain; charset=utf-8")]
+            start_response(f"{status.value} {status.phrase}", headers)
+            return [f"{error}\n".encode()]
+
+    return answer
+
+
 def with_pages(metrics: WSGIApplication, pages: Mapping[str, Page]) -> WSGIApplication:
     """The metrics at /metrics as they were, and the pages at their paths."""
 

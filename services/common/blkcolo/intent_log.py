@@ -89,12 +89,17 @@ class IntentLog:
     @property
     def dirty_bytes(self) -> int | None:
         """Bytes of marked regions; None if it is not known."""
+        return None if self.base is None else sum(self.dirty_bytes_of_volumes)
+
+    @property
+    def dirty_bytes_of_volumes(self) -> list[int]:
+        """By volume; nothing where it is not known."""
         if self.base is None:
-            return None
-        return sum(
+            return []
+        return [
             bytes_of(bitmap, size, self._shift)
             for bitmap, size in zip(self._marked, self.sizes, strict=True)
-        )
+        ]
 
     def dirty(self) -> list[list[Extent]]:
         """The marked extents of each volume, in order; all of it if not known."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
+from google.protobuf.descriptor_pool import Default
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -15,14 +16,17 @@ from prometheus_client import (
 )
 
 from blkcolo.errors import Reason, Refused
-from blkcolo.http_pages import with_pages
+from blkcolo.http_pages import or_unavailable, with_pages
+from blkcolo.on_loop import CollectedOnLoop, OnLoop
 from blkcolo.security.ssl_contexts import ServerContexts
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
+
+    from prometheus_client.registry import Collector
 
     from blkcolo.addresses import Address
     from blkcolo.http_pages import Page
@@ -37,6 +41,7 @@ class MetricsServer:
         address: Address,
         registry: CollectorRegistry,
         files: CertificateFiles | None,
+        states: Sequence[Collector],
         pages: Mapping[str, Page] | None = None,
     ) -> None:
         """Takes what to serve, and adds what every service reports.
@@ -45,12 +50,16 @@ class MetricsServer:
             address: where.
             registry: what.
             files: with certificates it is HTTPS, for clients of the same CA.
+            states: more to serve, of what lives on the event loop.
             pages: what else is served, by path; None: metrics, at every path.
         """
         self._files = files
         self._pages = pages
         self._address = address
         self._registry = registry
+        self._loop = OnLoop()
+        for each in states:
+            registry.register(CollectedOnLoop(each, self._loop))
         self._running: tuple[WSGIServer, Thread] | None = None
         # A series more for each counter, that nobody reads.
         disable_created_metrics()  # type: ignore[no-untyped-call] # has no types
@@ -59,16 +68,17 @@ class MetricsServer:
         )
 
     def start(self) -> None:
-        """Listens.
+        """Listens; called on the event loop.
 
         Raises:
             Refused: the address cannot be listened on.
         """
+        self._loop.start()
         try:
             self._running = self._listen()
-            if self._pages is not None:
-                app = make_wsgi_app(self._registry)
-                self._running[0].set_app(with_pages(app, self._pages))
+            app = or_unavailable(make_wsgi_app(self._registry))
+            pages = self._pages
+            self._running[0].set_app(app if pages is None else with_pages(app, pages))
         except OSError as error:
             raise Refused(
                 Reason.WRONG_STATE,
@@ -109,17 +119,32 @@ class MetricsServer:
 
 
 class ErrorCounter:
-    """Counts answered errors by method and reason."""
+    """Counts answered errors by service, method and reason."""
 
-    def __init__(self, service: str, registry: CollectorRegistry) -> None:
-        """Registers blkcolo_<service>_errors_total."""
+    def __init__(self, services: Iterable[str], registry: CollectorRegistry) -> None:
+        """Registers blkcolo_errors_total.
+
+        Program errors begin at 0 for every method: an increase is only seen above a
+        sample that was there before.
+
+        Args:
+            services: full names, as blkcolo.v1.PrimaryService.
+            registry: where.
+        """
         self._counter = Counter(
-            f"blkcolo_{service}_errors",
-            "RPCs answered with an error, by method and reason.",
-            ["method", "reason"],
+            "blkcolo_errors",
+            "RPCs answered with an error, by service, method and reason.",
+            ["service", "method", "reason"],
             registry=registry,
         )
+        for service in services:
+            for method in Default().FindServiceByName(service).methods:
+                self._of(f"/{service}/{method.name}", Reason.INTERNAL)
+
+    def _of(self, method: str, reason: Reason) -> Counter:
+        service, _, name = method.rpartition("/")
+        return self._counter.labels(service.rpartition(".")[2], name, reason.name)
 
     def __call__(self, method: str, reason: Reason) -> None:
-        """Counts one."""
-        self._counter.labels(method.rsplit("/", 1)[-1], reason.name).inc()
+        """Counts one; `method` is the whole path."""
+        self._of(method, reason).inc()

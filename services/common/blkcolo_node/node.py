@@ -57,6 +57,7 @@ class Node:
             max_connections=settings.nbd.max_connections,
             tls=security.for_nbd(settings.nbd),
             advertise=settings.nbd.advertise,
+            place_of=self._exports.place_of,
         )
         forwarding = GroupsInRole(
             Role.PRIMARY, self._groups, lambda group: group.forward
@@ -64,12 +65,16 @@ class Node:
         receiving = GroupsInRole(
             Role.SECONDARY, self._groups, lambda group: group.replica
         )
-        registry.register(NodeCollector(self._groups))
-        registry.register(ForwardCollector(forwarding))
-        registry.register(ReplicaCollector(receiving))
-        registry.register(self._nbd.metrics)
         self._metrics = MetricsServer(
-            settings.metrics.listen, registry, security.for_metrics(settings.metrics)
+            settings.metrics.listen,
+            registry,
+            security.for_metrics(settings.metrics),
+            [
+                NodeCollector(self._groups),
+                ForwardCollector(forwarding),
+                ReplicaCollector(receiving),
+                self._nbd.metrics,
+            ],
         )
         self._grpc = GrpcServer(
             settings.grpc.listen,
@@ -92,7 +97,7 @@ class Node:
             ],
             [
                 CallMetrics(registry, _SERVICES),
-                DomainErrors(_ErrorCounters(registry)),
+                DomainErrors(ErrorCounter(_SERVICES, registry)),
             ],
             security,
         )
@@ -155,20 +160,6 @@ def _raise_together(errors: list[BaseException]) -> None:
             raise error
     if late:
         raise DeadlineMissed(Reason.DEADLINE, "; ".join(late))
-
-
-class _ErrorCounters:
-    """Counts answered errors under the name of the role that was asked."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._counters = {
-            f"{role.capitalize()}Service": ErrorCounter(role, registry)
-            for role in ("primary", "secondary", "node")
-        }
-
-    def __call__(self, method: str, reason: Reason) -> None:
-        service = method.split("/")[-2].rsplit(".", maxsplit=1)[-1]
-        self._counters[service](method, reason)
 
 
 def build(settings: NodeSettings) -> Node:

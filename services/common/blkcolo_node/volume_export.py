@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from blkcolo.nbd.request_metrics import Place
 from blkcolo_secondary.checkpoint_export import (
     CheckpointExport,
     checkpoint_name,
@@ -111,6 +112,11 @@ class Exports(Mapping[str, "Export"]):
         if group.replica is None or epoch not in group.replica.kept_epochs:
             raise KeyError(name)
         return CheckpointExport(group.replica, index, epoch)
+
+    def place_of(self, name: str) -> Place:
+        """Whose an export is; a kept checkpoint's are its volume's."""
+        volume = name if name in self._volumes else split_name(name)[0]
+        return Place(self._volumes[volume][0].name, volume)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._volumes

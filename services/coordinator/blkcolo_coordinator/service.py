@@ -35,12 +35,12 @@ class CoordinatorService:
         metrics = CoordinatorMetrics()
         security = ServiceSecurity(settings, PeerRole.COORDINATOR, metrics.registry)
         self._groups = Groups(settings, metrics, security.dialer)
-        metrics.registry.register(GroupCollector(self._groups.drivers, time.time))
         self._page = StatusPage(self._groups)
         self._metrics = MetricsServer(
             settings.metrics.listen,
             metrics.registry,
             security.for_metrics(settings.metrics),
+            [GroupCollector(self._groups.drivers, time.time)],
             self._page.pages,
         )
         self._grpc = GrpcServer(
@@ -54,7 +54,7 @@ class CoordinatorService:
             ],
             [
                 CallMetrics(metrics.registry, [_SERVICE_NAME]),
-                DomainErrors(ErrorCounter("coordinator", metrics.registry)),
+                DomainErrors(ErrorCounter([_SERVICE_NAME], metrics.registry)),
             ],
             security,
         )

@@ -6,21 +6,19 @@ event loop, so that a look at a group is never half of one state, half of the ne
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 import re
 import time
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from importlib.metadata import version
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
-from blkcolo.errors import Reason, Unavailable
 from blkcolo.http_pages import Page
+from blkcolo.on_loop import OnLoop
 from blkcolo_coordinator.checkpoint_run import Outcome
 from blkcolo_coordinator.group_facts import explained
 from blkcolo_coordinator.service_level import recovery_point_age
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 
 #: Events on the page.
 _EVENTS = 50
-#: Seconds that the event loop has for an answer.
-_TIMEOUT = 5.0
 
 
 class StatusPage:
@@ -45,12 +41,12 @@ class StatusPage:
     def __init__(self, groups: Groups) -> None:
         """Takes the groups; `start` names the loop that they live on."""
         self._groups = groups
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = OnLoop()
         self._html = files(__package__).joinpath("status_page.html").read_bytes()
 
     def start(self) -> None:
         """Called on the event loop."""
-        self._loop = asyncio.get_running_loop()
+        self._loop.start()
 
     @property
     def pages(self) -> dict[str, Page]:
@@ -63,20 +59,10 @@ class StatusPage:
 
     def _json(self) -> bytes:
         """On a thread of the HTTP server."""
-        loop = self._loop
-        if loop is None or loop.is_closed():
-            raise Unavailable(Reason.STOPPING, "the coordinator is not running")
-        shown = asyncio.run_coroutine_threadsafe(self._shown(), loop)
-        try:
-            return json.dumps(shown.result(_TIMEOUT)).encode()
-        except FutureTimeoutError as error:
-            shown.cancel()
-            raise Unavailable(
-                Reason.DEADLINE, "the coordinator is too busy to answer; ask again"
-            ) from error
+        return json.dumps(self._loop.ask(self._shown)).encode()
 
-    async def _shown(self) -> dict[str, Any]:
-        """On the event loop, without a pause."""
+    def _shown(self) -> dict[str, Any]:
+        """On the event loop."""
         drivers = sorted(self._groups.drivers.items())
         now = time.time()
         last = self._groups.events.last(_EVENTS)

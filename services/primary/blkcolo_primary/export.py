@@ -62,7 +62,7 @@ class DiskExport:
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Reads the local disk."""
-        self._group.vm_writes.served_bytes += len(target)
+        self._group.vm_writes.served[self._volume] += len(target)
         self._disk.read_into(offset, target)
 
     def write(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from blkcolo.group_samples import counters, gauges, state_gauge
@@ -62,10 +66,6 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     "committed_epoch": (
         "The last committed checkpoint of this stream; no sample before the first.",
         lambda group: group.core.committed,
-    ),
-    "dirty_bytes": (
-        "Bytes of regions written since the last commit; no sample if unknown.",
-        lambda group: group.core.intent.dirty_bytes,
     ),
     "intent_log_damaged": (
         "1 where the intent log was unusable at the start: a full resync is due.",
@@ -127,8 +127,31 @@ class ForwardCollector(Collector):
         yield from gauges(_PREFIX, _GAUGES, self._groups)
         states = {label: group.core.state for label, group in self._groups.items()}
         yield state_gauge(f"{_PREFIX}_state", ForwardState, states)
+        yield from self._of_volumes()
         yield self._resyncs()
         yield from self._latencies()
+
+    def _of_volumes(self) -> Iterable[Metric]:
+        labels = ["group", "volume"]
+        dirty = GaugeMetricFamily(
+            f"{_PREFIX}_dirty_bytes",
+            "Bytes of regions written since the last commit; no sample if unknown.",
+            labels=labels,
+        )
+        served = CounterMetricFamily(
+            f"{_PREFIX}_served_bytes",
+            "Bytes that the VM read, wrote, zeroed or trimmed.",
+            labels=labels,
+        )
+        for label, group in self._groups.items():
+            found = group.core.intent.dirty_bytes_of_volumes
+            for volume, value in zip(group.volumes, found, strict=False):
+                dirty.add_metric([label, volume.name], value)
+            for volume, value in zip(
+                group.volumes, group.vm_writes.served, strict=True
+            ):
+                served.add_metric([label, volume.name], value)
+        yield from (dirty, served)
 
     def _resyncs(self) -> Metric:
         resyncs = CounterMetricFamily(

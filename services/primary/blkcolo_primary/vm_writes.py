@@ -63,8 +63,8 @@ class VmWrites:
         self._writes = PendingReplies()
         self._durable = PendingReplies()
         self._gate: asyncio.Future[None] | None = None
-        #: Bytes that the VM read, wrote or zeroed since the service started.
-        self.served_bytes = 0
+        #: Bytes that the VM read, wrote or zeroed since the service started, by volume.
+        self.served = [0] * len(volumes)
         self.intent_sync = IntentSync(
             core.intent, core.intend, self._run_slow, self._intent_not_durable
         )
@@ -84,6 +84,11 @@ class VmWrites:
 
     def _intent_not_durable(self, error: OSError) -> None:
         self._lose(from_os_error(error, "syncing the intent log"))
+
+    @property
+    def served_bytes(self) -> int:
+        """Of all volumes."""
+        return sum(self.served)
 
     @property
     def throttled(self) -> bool:
@@ -143,7 +148,7 @@ class VmWrites:
         self, volume: int, offset: int, data: memoryview, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """Writes locally and into the stream; raises OSError."""
-        self.served_bytes += len(data)
+        self.served[volume] += len(data)
         self.last_at = time()
         began = perf_counter()
         try:
@@ -163,7 +168,7 @@ class VmWrites:
         fua: bool,
     ) -> asyncio.Future[None] | None:
         """Zeroes locally by `work` and in the stream; raises OSError."""
-        self.served_bytes += length
+        self.served[volume] += length
         self.last_at = time()
         began = perf_counter()
         try:

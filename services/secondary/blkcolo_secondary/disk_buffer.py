@@ -127,6 +127,11 @@ class DiskBuffer:
         """Undo bytes above the base."""
         return self.layers.bytes_held(-1 if self.base is None else self.base, None)
 
+    def buffered_bytes(self, volume: int) -> int:
+        """Bytes of a volume's blocks in the layers above the base."""
+        layers = self.layers.saved_above(-1 if self.base is None else self.base, volume)
+        return sum(map(len, layers)) * BLOCK_SIZE
+
     @property
     def history_bytes(self) -> int:
         """Undo bytes of kept checkpoints."""

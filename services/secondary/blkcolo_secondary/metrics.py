@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from blkcolo.group_samples import counters, gauges, state_gauge
@@ -38,10 +39,6 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
     "kept_checkpoints": (
         "Checkpoints that failover can lead to.",
         lambda group: len(group.replica.checkpoints),
-    ),
-    "overlay_bytes": (
-        "Bytes of the Secondary VM's writes in the Disk Buffer.",
-        lambda group: group.replica.buffer.overlays.bytes_held,
     ),
     "flush_remaining_bytes": (
         "Bytes that a flush has still to move.",
@@ -105,3 +102,25 @@ class ReplicaCollector(Collector):
         yield from counters(_PREFIX, _COUNTERS, self._groups)
         states = {label: group.replica.state for label, group in self._groups.items()}
         yield state_gauge(f"{_PREFIX}_state", ReplicaState, states)
+        yield from self._of_volumes()
+
+    def _of_volumes(self) -> Iterable[Metric]:
+        labels = ["group", "volume"]
+        buffered = GaugeMetricFamily(
+            f"{_PREFIX}_buffered_bytes",
+            "Bytes of the volume whose old content is in the Disk Buffer.",
+            labels=labels,
+        )
+        overlays = GaugeMetricFamily(
+            f"{_PREFIX}_overlay_bytes",
+            "Bytes of the Secondary VM's writes in the Disk Buffer.",
+            labels=labels,
+        )
+        for label, group in self._groups.items():
+            buffer = group.replica.buffer
+            columns = zip(buffer.volumes, buffer.overlays, strict=True)
+            for number, (volume, overlay) in enumerate(columns):
+                buffered.add_metric([label, volume.name], buffer.buffered_bytes(number))
+                held = overlay.bytes_held if overlay is not None else 0
+                overlays.add_metric([label, volume.name], held)
+        yield from (buffered, overlays)

@@ -24,6 +24,7 @@ from blkcolo.nbd.commands import carry_out
 from blkcolo.nbd.constants import Command, CommandFlag, NbdError
 from blkcolo.nbd.handshake import Handshake, State
 from blkcolo.nbd.receive_buffer import ReceiveBuffer
+from blkcolo.nbd.request_metrics import VolumeRequests
 from blkcolo.nbd.requests import WRITES, ProtocolViolationError, Request
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         self._connections = connections
         self._timeout = handshake_timeout
         self._metrics = metrics
+        self._requests = VolumeRequests()  # of nobody, until an export is chosen
         self._pass_began = 0.0
         self._tls = tls
         self._upgrade: asyncio.Task[None] | None = None
@@ -188,6 +190,7 @@ class Connection(asyncio.BufferedProtocol):
             self._session = handshake.session
             if self._session is not None:
                 self._session.export.opened()
+                self._requests = self._metrics.of(self._session.export.name)
             self._deadline.cancel()
             self._received.put_back(handshake.rest)
 
@@ -315,11 +318,11 @@ class Connection(asyncio.BufferedProtocol):
         """The replies of a pass left together: one look at the clock is enough."""
         taken = perf_counter() - self._pass_began
         for kind, count in self._answered.items():
-            self._metrics.seconds[kind].observe(taken, count)
+            self._requests.seconds[kind].observe(taken, count)
         self._answered.clear()
 
     def _reply_error(self, session: Session, request: Request, error: int) -> None:
-        self._metrics.refused(request.kind, error)
+        self._requests.refused(request.kind, error)
         structured = request.kind in (Command.READ, Command.BLOCK_STATUS)
         if session.structured and structured:
             self._put([replies.error_chunk(request.cookie, error)])
@@ -358,9 +361,9 @@ class Connection(asyncio.BufferedProtocol):
                 self._log_failure(session, request, failure)
                 error = replies.error_number(failure)
             self._put([replies.simple(request.cookie, error)])
-            self._metrics.seconds[request.kind].observe(perf_counter() - began)
+            self._requests.seconds[request.kind].observe(perf_counter() - began)
             if error:
-                self._metrics.refused(request.kind, error)
+                self._requests.refused(request.kind, error)
             self._flush_soon()
 
         wait.add_done_callback(done)

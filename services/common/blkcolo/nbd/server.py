@@ -14,9 +14,10 @@ from blkcolo.nbd.connection import Connection
 from blkcolo.nbd.request_metrics import RequestMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from blkcolo.nbd.export import Export
+    from blkcolo.nbd.request_metrics import Place
     from blkcolo.nbd.tls import NbdTls
 
 #: Seconds that requests under way get when the server stops.
@@ -34,6 +35,7 @@ class NbdServer:
         max_connections: int = 100,
         tls: NbdTls | None = None,
         advertise: Address | None = None,
+        place_of: Callable[[str], Place] | None = None,
     ) -> None:
         """Takes what to serve.
 
@@ -43,10 +45,11 @@ class NbdServer:
             max_connections: further clients are dropped at once.
             tls: then every client must upgrade by STARTTLS.
             advertise: where clients reach it; by default where it listens.
+            place_of: see `RequestMetrics`.
         """
         self.bound: Address | None = None
         self.connections: set[Connection] = set()
-        self.metrics = RequestMetrics()
+        self.metrics = RequestMetrics(place_of)
         self._exports = exports
         self._handshake_timeout = handshake_timeout
         self._max_connections = max_connections
