@@ -57,7 +57,7 @@ class PosixFile:
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Fills `target`; what lies behind the end reads as 0."""
-        done = 0
+        done = os.preadv(self._fd, [target], offset)
         while done < len(target):
             count = os.preadv(self._fd, [target[done:]], offset + done)
             if count == 0:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Bytes gathered before they are saved and written.
 _STEP_BYTES = 1 << 20
+#: No write begins here.
+_NOWHERE = (-1, 0)
 
 
 class Sync(NamedTuple):
@@ -76,6 +78,8 @@ class SaveAndWrite:
         self._payload = payload
         self._gathered: list[_Data | _Zero] = []
         self._bytes = 0
+        #: The volume and offset where data that follows joins what is before it.
+        self._goes_on = _NOWHERE
 
     def full_with(self, length: int) -> bool:
         """True if what is gathered must be written before `length` bytes more."""
@@ -88,16 +92,12 @@ class SaveAndWrite:
         become one.
         """
         self._bytes += length
-        last = self._gathered[-1] if self._gathered else None
-        if (
-            isinstance(last, _Data)
-            and last.volume == volume
-            and last.offset + last.length == offset
-        ):
-            joined = _Data(volume, last.offset, last.length + length, last.position)
-            self._gathered[-1] = joined
+        if (volume, offset) == self._goes_on:
+            _, first, before, start = self._gathered[-1]
+            self._gathered[-1] = _Data(volume, first, before + length, start)
         else:
             self._gathered.append(_Data(volume, offset, length, position))
+        self._goes_on = volume, offset + length
 
     def add_zero(
         self, volume: int, offset: int, length: int, *, may_trim: bool
@@ -105,6 +105,7 @@ class SaveAndWrite:
         """Adds a zero or a trim."""
         self._bytes += length
         self._gathered.append(_Zero(volume, offset, length, may_trim))
+        self._goes_on = _NOWHERE
 
     def save(self) -> UndoLayer | None:
         """Saves old content; the layer, if anything was saved.
@@ -144,3 +145,4 @@ class SaveAndWrite:
             raise from_os_error(error, "writing the disk", name, offset) from error
         self._gathered = []
         self._bytes = 0
+        self._goes_on = _NOWHERE
