@@ -74,6 +74,11 @@ large: $(TEST_STAMP) ## Fail over with 4 GiB of undo; hold 8 GiB in bounded memo
 sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
 
+.PHONY: bench-growth bench-memory
+bench-growth bench-memory: $(BENCH_STAMP) ## Plot costs by rate, size and groups; memory over 10 minutes.
+	@sh tests/install-clients.sh
+	@$(BIN)/python -m tests.bench $(@:bench-%=%) --dir $(DIR) $(if $(QUICK),--seconds 2,$(if $(filter %memory,$@),--seconds 600))
+
 .PHONY: bench-checkpoints bench-failover bench-cost bench-scale bench-cores bench-coordinator
 bench-checkpoints bench-failover bench-cost bench-scale bench-cores bench-coordinator: $(TEST_STAMP) ## Measure these (DIR=, QUICK=1).
 	@sh tests/install-clients.sh

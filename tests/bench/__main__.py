@@ -18,6 +18,7 @@ from tests.bench import cores as cores_of
 from tests.bench import cost as cost_of
 from tests.bench import failover as failover_of
 from tests.bench import findings, paths, report, test_operation_counts
+from tests.bench import growth as growth_of
 from tests.bench import scale as scale_of
 from tests.bench.compare import PEERS, Plan, compare
 from tests.bench.loads import LOADS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.bench.findings import Finding
+    from tests.bench.growth import Panel
 
 app = App(name="bench", help="This system and its peers, measured side by side.")
 
@@ -112,6 +114,32 @@ def scale(*, options: Options = _DEFAULTS) -> None:
         options,
         lambda scratch, _: scale_of.measure(scratch, options.seconds),
     )
+
+
+@app.command
+def growth(*, options: Options = _DEFAULTS) -> None:
+    """Measure how costs grow with write rate, volume size and number of groups."""
+    _plot("growth", options, growth_of.measure)
+
+
+@app.command
+def memory(*, options: Options = _DEFAULTS) -> None:
+    """Measure memory over one run of --seconds."""
+    _plot("memory", options, growth_of.memory_over_time)
+
+
+def _plot(
+    name: str, options: Options, measure: Callable[[Path, float], list[Panel]]
+) -> None:
+    console = Console(highlight=False)
+    with tempfile.TemporaryDirectory(
+        prefix="blkcolo-bench-", dir=options.folder
+    ) as scratch:
+        panels = measure(Path(scratch), options.seconds)
+    report.save_growth(panels, options.out / f"{name}.png")
+    for row in growth_of.rows(panels):
+        console.print("  ".join(row))
+    console.print(f"saved: {options.out / name}.json, {options.out / name}.png")
 
 
 @app.command

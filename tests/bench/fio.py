@@ -37,9 +37,15 @@ def command(uri: str, load: Load, seconds: float, size: int) -> list[str]:
     ]
 
 
-def measure(uri: str, load: Load, seconds: float, size: int) -> Measured:
-    """Loads an export for so many seconds; fails where fio or a request fails."""
-    output = run(*command(uri, load, seconds, size), timeout=seconds + 60)
+def measure(
+    uri: str, load: Load, seconds: float, size: int, *, rate: int | None = None
+) -> Measured:
+    """Loads an export for so many seconds; fails where fio or a request fails.
+
+    With a `rate`, so many requests a second are asked for at most.
+    """
+    most = [] if rate is None else [f"--rate_iops={rate}"]
+    output = run(*command(uri, load, seconds, size), *most, timeout=seconds + 60)
     return parse(output)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from tests.bench import pair, results
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from rich.console import Console
 
     from tests.bench.compare import Comparison
+    from tests.bench.growth import Panel
 
+#: From so many points on a line needs no marks.
+_FEW_POINTS = 20
 _COLOURS = ("#2a6f97", "#bc4b51", "#8a9a5b", "#9c89b8")
 
 
@@ -67,13 +71,53 @@ def save_json(comparison: Comparison, path: Path) -> None:
     path.write_text(json.dumps(comparison.to_json(), indent=1) + "\n")
 
 
-def save_plot(comparison: Comparison, path: Path) -> None:
-    """Draws the median rates, one panel a load."""
+def _pyplot() -> Any:
     import matplotlib as mpl  # noqa: PLC0415 - only in the bench extra
 
     mpl.use("Agg")
     from matplotlib import pyplot  # noqa: PLC0415
 
+    return pyplot
+
+
+def save_growth(panels: Sequence[Panel], path: Path) -> None:
+    """Draws what was measured, point by point, one plot a panel; JSON beside it."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(
+        1,
+        len(panels),
+        figsize=(3.6 * len(panels) + 1, 3.2),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, panel in zip(axes.flat, panels, strict=True):
+        for colour, (name, points) in zip(_COLOURS, panel.lines.items(), strict=False):
+            x, y = [x for x, _ in points], [y for _, y in points]
+            style = {"marker": "o"} if len(points) < _FEW_POINTS else {}
+            axis.plot(x, y, markersize=4, color=colour, label=name, **style)
+        if panel.log_x:
+            axis.set_xscale("log", base=2)
+            ticks = [x for x, _ in next(iter(panel.lines.values()))]
+            axis.set_xticks(ticks, [f"{each:g}" for each in ticks])
+        else:
+            axis.locator_params(axis="x", nbins=5)
+        axis.set_title(panel.title, fontsize=10, loc="left")
+        axis.set_xlabel(panel.x_label, fontsize=8)
+        axis.set_ylabel(panel.y_label, fontsize=8)
+        axis.set_ylim(bottom=0)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes.flat[0].legend(fontsize=8, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    content = [panel._asdict() for panel in panels]
+    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def save_plot(comparison: Comparison, path: Path) -> None:
+    """Draws the median rates, one panel a load."""
+    pyplot = _pyplot()
     rates = results.medians(comparison.rates)
     columns = 3
     rows = -(-len(rates) // columns)
