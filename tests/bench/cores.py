@@ -1,7 +1,8 @@
-"""What a second core brings the secondary: a thread for applying, or a process more.
+"""What a second core brings either side: a thread for disk work, or a process more.
 
-The same work three ways: receive and apply in turn, on one thread; receive on one
-thread while another applies; two such groups in two processes at once.
+The secondary's work three ways: receive and apply in turn, on one thread; receive on
+one thread while another applies; two such groups in two processes at once. The
+primary's two ways: the local write before the stream's copy, or beside it on a thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import google_crc32c
 from blkcolo import memory, stream_bytes
 from blkcolo.posix_files import PosixFolder
 from blkcolo.stream import Batch, VolumeId, extend_digest
+from blkcolo_primary.outbox import Outbox
 from blkcolo_secondary.disk_buffer import DiskBuffer
 from blkcolo_secondary.receiver import Receiver
 from tests.bench.findings import Finding
@@ -45,7 +47,37 @@ def measure(folder: Path) -> list[Finding]:
             Finding(f"{name}: apply on a thread of its own", alone / threads, "x"),
             Finding(f"{name}: a process a group, 2 groups", 2 * alone / both, "x"),
         ]
+        alone = min(_forward_seconds(folder, length, 0) for _ in range(_REPEATS))
+        threads = min(_forward_seconds(folder, length, 1) for _ in range(_REPEATS))
+        found += [
+            Finding(f"{name}: forward, one thread", _ROUNDS / alone, "MiB/s"),
+            Finding(f"{name}: local write on a thread", alone / threads, "x"),
+        ]
     return found
+
+
+def _forward_seconds(folder: Path, length: int, threads: int) -> float:
+    """Local write, copy into the stream and encoding of `_ROUNDS` MiB."""
+    payload = memoryview(bytearray(_MIB))[:length]
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        disk = PosixFolder(Path(scratch)).open("disk.img")
+        for start in range(0, _SIZE, _MIB):
+            disk.write(start, b"x" * _MIB)
+        outbox = Outbox(1, _MIB)
+        with ThreadPoolExecutor(1) as thread:
+            began = time.perf_counter()
+            for number in range(_ROUNDS * (_MIB // length)):
+                offset = number * length * 397 % _SIZE
+                if threads:
+                    written = thread.submit(disk.write, offset, payload)
+                    outbox.data(0, offset, payload)
+                    written.result()  # the disk comes before the stream
+                else:
+                    disk.write(offset, payload)
+                    outbox.data(0, offset, payload)
+                if outbox.urgent and (taken := outbox.take()) is not None:
+                    stream_bytes.encode_request(*taken)
+            return time.perf_counter() - began
 
 
 def _messages(length: int) -> list[bytes]:
