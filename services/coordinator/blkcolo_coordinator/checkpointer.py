@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: So many checkpoints are shown.
 KEPT = 60
+#: A group that is not written to is looked at so often while its recovery point may age.
+_LOOKS_A_TARGET = 4
 
 
 class Taken(NamedTuple):
@@ -102,9 +104,16 @@ class Checkpointer:
         return self.unchanged
 
     def due_in(self) -> float | None:
-        """Seconds until the last checkpoint is too old; None where it is not."""
-        longest = self._group.record.policy.max_interval_seconds
-        if longest <= 0 or self._last_at is None or self.unchanged:
+        """Seconds until the group must be looked at; None where nothing is due.
+
+        The last checkpoint may be too old, or, where nothing was written since, the
+        last look: nobody knows what is written meanwhile.
+        """
+        policy = self._group.record.policy
+        if self.unchanged:
+            return (policy.rpo_target_seconds / _LOOKS_A_TARGET) or None
+        longest = policy.max_interval_seconds
+        if longest <= 0 or self._last_at is None:
             return None
         return self._last_at + longest - time.monotonic()
 

@@ -138,8 +138,12 @@ class GroupDriver:
             self.changed.fire()
             seconds = self._until_next_look()
             if self._pace.slowest and self._checkpoints.unchanged:
-                primary = self._group.pair.primary
-                await quiet_watch.rest(primary, self._wake, self._checkpoints.observe)
+                await quiet_watch.rest(
+                    self._group.pair.primary,
+                    self._wake,
+                    self._checkpoints.observe,
+                    self._checkpoints.due_in(),
+                )
             else:
                 await self._wake.wait(seconds)
 

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
 
 #: A quiet group's two sides are looked at this often, in seconds.
 _LOOK_SECONDS = 4.0
-#: The primary answers this often that nothing was written, in seconds: the recovery
-#: point of a quiet group is never older.
+#: The primary answers at least this often that nothing was written, in seconds: the
+#: recovery point of a quiet group is never older.
 _ANSWER_SECONDS = 2.0
 
 
 async def rest(
-    primary: PrimaryPeer, wake: Wakeup, still_quiet: Callable[[ForwardStatus], bool]
+    primary: PrimaryPeer,
+    wake: Wakeup,
+    still_quiet: Callable[[ForwardStatus], bool],
+    answer_in: float | None,
 ) -> None:
     """Returns when the group is to be looked at.
 
@@ -37,11 +40,13 @@ async def rest(
         primary: its primary.
         wake: fires when somebody wants something of the group.
         still_quiet: takes an answer in; False if there is something to do.
+        answer_in: seconds until the next answer is wanted; None: no matter.
     """
+    seconds = _ANSWER_SECONDS if answer_in is None else min(answer_in, _ANSWER_SECONDS)
 
     async def watch() -> None:
         with suppress(BlkcoloError):  # the look will say what is wrong
-            while still_quiet(await primary.rest(_ANSWER_SECONDS)):
+            while still_quiet(await primary.rest(seconds)):
                 pass
         wake.fire()
 
