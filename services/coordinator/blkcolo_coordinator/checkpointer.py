@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: So many checkpoints are shown.
 KEPT = 60
-#: A group that is not written to is looked at so often while its recovery point may age.
+#: A group that is not written to is looked at so often within its RPO target.
 _LOOKS_A_TARGET = 4
 
 
