@@ -308,6 +308,62 @@ def test_switchover_under_load_loses_no_answered_write(pair: Pair) -> None:
     assert "as configured" in str(refusal.value)
 
 
+def test_survivor_that_dies_before_its_first_checkpoint_leaves_what_was_discarded(
+    pair: Pair,
+) -> None:
+    """One disk is left: the old primary's, as it was before it was to be a copy."""
+    with NbdClient(pair.nbd["primary"], "disk0") as vm:
+        vm.write(0, b"checkpoint" * 400)
+        pair.checkpoint()
+        pair.pause()
+        vm.write(MIB, b"discarded" * 400)
+    pair.kill_and_fail_over()
+    left_at = time.time()
+    with NbdClient(pair.nbd["secondary"], "disk0") as vm:
+        for at in range(2 * MIB, 62 * MIB, MIB):  # a resync of a second or so
+            vm.write(at, b"survivor" * (MIB // 8))
+    pair.bring_back_the_old_primary()
+    discarded = [pair.image("primary", number).read_bytes() for number in range(2)]
+    pair.reprotect(coordinator_pb2.SIDE_PRIMARY)
+    wait_until(lambda: pair.replica("primary").buffer_bytes > 0, "it is overwritten")
+    pair.kill("secondary")
+    assert not pair.replica("primary").HasField("committed_epoch")
+    assert pair.image("primary").read_bytes() != discarded[0]
+    with pytest.raises(grpc.RpcError) as refusal:
+        pair.failover(force=True)
+    assert "blkcolo stop vm1" in str(refusal.value)
+    stop = coordinator_pb2.StopReplicationRequest(group="vm1")
+    pair.coordinator.StopReplication(stop, timeout=30)
+    pair.failover(force=True)
+    failed_over = types_pb2.REPLICA_STATE_FAILED_OVER
+    wait_until(lambda: pair.replica("primary").state == failed_over, "flushed")
+    for number in range(2):
+        assert pair.image("primary", number).read_bytes() == discarded[number]
+    with NbdClient(pair.nbd["primary"], "disk0") as vm:
+        assert vm.read(MIB, 9) == b"discarded"
+        vm.write(3 * MIB, b"goes on")
+        pair.kill("primary")  # the state holds
+        pair.start("primary")
+    with NbdClient(pair.nbd["primary"], "disk0") as vm:
+        vm.write(4 * MIB, b"goes on")
+        # The survivor comes back, and loses what it wrote alone.
+        pair.start("secondary")
+        fenced = types_pb2.FORWARD_STATE_FENCED
+        wait_until(lambda: pair.group().primary.state == fenced, "it is fenced")
+        cost = pair.reprotect(dry_run=True)
+        assert cost.loser_address == pair.address("secondary")
+        assert cost.lost_bytes >= REGION
+        assert cost.lost_seconds <= time.time() - left_at + 1
+        pair.reprotect(coordinator_pb2.SIDE_PRIMARY)
+        pair.resume()
+        pair.wait_state(PROTECTED)
+        assert pair.forward("primary").resync_plan == types_pb2.RESYNC_PLAN_UNION
+        pair.checkpoint()
+        pair.assert_equal_images()
+        assert vm.read(4 * MIB, 7) == b"goes on"
+        assert vm.read(2 * MIB, 8) == bytes(8)
+
+
 @pytest.mark.parametrize("victim", ["primary", "secondary", "coordinator"])
 def test_reprotect_goes_on_after_the_death_of(pair: Pair, victim: str) -> None:
     with NbdClient(pair.nbd["primary"], "disk0") as vm:

@@ -133,6 +133,22 @@ def test_failover_fences_before_the_secondary_is_stopped() -> None:
     assert run.error is None
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_discarded_contents_are_served_once_a_stop_has_brought_them_back(
+    *, stopped: bool
+) -> None:
+    run = FailoverRun("vm1", force=True)
+    run.secondary_answered(
+        None, [], failed_over=False, fenced=False, discarded=True, stopped=stopped
+    )
+    if stopped:
+        assert run.step is FailoverStep.RAISE_GENERATION
+        assert run.leads_to is None
+    else:
+        assert run.step is None
+        assert "blkcolo stop vm1" in str(run.error)
+
+
 def test_failover_without_checkpoint_raises_no_generation() -> None:
     run = FailoverRun("vm", force=True)
     run.secondary_answered(None, [], failed_over=False, fenced=False)

@@ -208,9 +208,21 @@ def _checkpoint_held(f: Facts) -> Seen:
             False, "nobody knows what the secondary holds", f"{service} --config FILE"
         )
     if f.secondary.committed is None:
-        text = "the secondary holds no checkpoint to fail over to"
-        return Seen(False, text, f"checkpoint {f.group}")
+        return _no_checkpoint_held(f, f.secondary)
     return Seen(True, f"the secondary holds checkpoint {f.secondary.committed}")
+
+
+def _no_checkpoint_held(f: Facts, secondary: SecondarySeen) -> Seen:
+    before = "what it held before it was to be a copy"
+    if secondary.state in FAILED_OVER:
+        return Seen(True, f"the secondary was failed over to {before}")
+    if secondary.discarded and secondary.state == "stopped":
+        return Seen(True, f"the secondary holds {before}")
+    if secondary.discarded and f.primary is None:
+        text = f"the secondary holds no checkpoint; a stop brings back {before}"
+        return Seen(False, text, f"stop {f.group}")
+    text = "the secondary holds no checkpoint to fail over to"
+    return Seen(False, text, f"checkpoint {f.group}")
 
 
 def _secondary_waits(f: Facts) -> Seen:

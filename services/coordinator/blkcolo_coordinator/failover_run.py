@@ -34,7 +34,7 @@ def not_held(group: str, epoch: int | None, choice: Collection[int]) -> Refused:
     return Refused(
         Reason.NO_CHECKPOINT,
         f"group {group}: its secondary does not hold checkpoint {epoch}, it holds"
-        f" {', '.join(map(str, sorted(choice)))}; name one of these",
+        f" {', '.join(map(str, sorted(choice))) or 'none'}; name one of these",
         epoch=epoch or 0,
     )
 
@@ -53,6 +53,7 @@ class FailoverRun:
         ordered: the secondary may have heard of it: it must be driven to its end. Of
             a run that goes on from the store, until the secondary has answered.
         leads_to: the checkpoint that it leads to; set when the secondary answered.
+            None: to what the secondary held before it was to be a copy.
         committed_at: when that was committed, if it is an older one.
     """
 
@@ -73,6 +74,8 @@ class FailoverRun:
         *,
         failed_over: bool,
         fenced: bool,
+        discarded: bool = False,
+        stopped: bool = False,
     ) -> None:
         """What the secondary says of itself.
 
@@ -81,25 +84,35 @@ class FailoverRun:
             kept: all checkpoints that it can lead to.
             failed_over: it is failing over, or has.
             fenced: the stored generation was raised for this failover already.
+            discarded: it can give back what it held before it was to be a copy.
+            stopped: a stop has made it do so.
         """
         self.ordered = failed_over
-        if committed is None:
-            self.fail(
-                Refused(
-                    Reason.NO_CHECKPOINT,
-                    f"group {self.group} has no committed checkpoint: there is nothing"
-                    " to fail over to; resume replication and wait for one",
-                )
-            )
+        if committed is None and not failed_over and not (discarded and stopped):
+            self.fail(self._nothing_to_lead_to(gives_back=discarded))
             return
         self.leads_to = committed if self.epoch is None else self.epoch
-        choice = {committed} if failed_over else kept
+        last = set() if committed is None else {committed}
+        choice = last if failed_over else kept
         if self.epoch is not None and self.epoch not in choice:
             self.fail(not_held(self.group, self.epoch, choice))
         elif failed_over:
             self.step = Step.FENCE_PRIMARY if fenced else Step.RAISE_GENERATION
         else:
             self.step = Step.RAISE_GENERATION
+
+    def _nothing_to_lead_to(self, *, gives_back: bool) -> Refused:
+        text = (
+            f"group {self.group} has no committed checkpoint: there is nothing to fail"
+            " over to; resume replication and wait for one"
+        )
+        if gives_back:
+            text += (
+                f". If the primary is lost, blkcolo stop {self.group} brings back what"
+                " the secondary held before it was to be a copy, and a failover with"
+                " force serves that"
+            )
+        return Refused(Reason.NO_CHECKPOINT, text)
 
     def generation_raised(self) -> None:
         """The new generation is stored."""

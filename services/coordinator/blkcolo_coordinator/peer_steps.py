@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError
+from blkcolo.v1 import types_pb2
 from blkcolo_coordinator import checkpoint_run, failover_run
 from blkcolo_coordinator.grpc_peers import StopMode
 from blkcolo_coordinator.node_views import FAILED_OVER
@@ -103,6 +104,8 @@ class PeerSteps:
             kept,
             failed_over=status.state in FAILED_OVER,
             fenced=status.generation >= generation,
+            discarded=status.discarded,
+            stopped=status.state == types_pb2.REPLICA_STATE_STOPPED,
         )
 
     async def fail_over_secondary(self, generation: int) -> None:

@@ -138,9 +138,13 @@ class RoleChanges:
     def _raise_generation(self, run: FailoverRun) -> int:
         """Stores it, with the age of the checkpoint: later nobody knows that any more.
 
-        A secondary that was failed over lists no checkpoints.
+        A secondary that was failed over lists no checkpoints. What it held before it
+        was to be a copy is as old as the failover that took the VM away from it.
         """
-        known = self._group.record.committed_at
+        record = self._group.record
+        known = record.committed_at
+        if run.leads_to is None:
+            known = record.failed_over_at
         return self._group.raise_generation(committed_at=run.committed_at or known)
 
     def _watch_flush(self) -> None:

@@ -52,6 +52,7 @@ class SecondarySeen:
         failure_message: the whole sentence of that.
         flush_remaining: bytes still to be flushed.
         flush_total: bytes that the flush moves in all; 0: there is none.
+        discarded: it can give back what it held before it was to be a copy.
     """
 
     state: str
@@ -60,3 +61,4 @@ class SecondarySeen:
     failure_message: str = ""
     flush_remaining: int = 0
     flush_total: int = 0
+    discarded: bool = False

@@ -47,6 +47,7 @@ def secondary_seen(status: ReplicaStatus | None) -> SecondarySeen | None:
         message,
         status.flush_remaining_bytes,
         status.flush_total_bytes,
+        status.discarded,
     )
 
 

@@ -383,8 +383,9 @@ class Replica:
         failover = mode is StopMode.FAILOVER
         discarded = self.journal.state.discarded
         plan = plan_stop(self.group, self.state, mode, kept, epoch, discarded=discarded)
-        if failover and plan.base is not None:
+        if failover:
             reserve.release(self._folder, _RESERVE)
+        if failover and plan.base is not None:
             track_from(self.intent, self.journal, self.buffer, plan.base)
         if self.state is ReplicaState.STOPPED or (failover and plan.base != self.shown):
             # An overlay that was given up above that checkpoint must not count again.

@@ -48,6 +48,7 @@ def report(group: ReplicaGroup, nbd_uri: Callable[[str], str]) -> pb.ReplicaStat
         replica_id=replica.journal.state.replica_id,
         buffer_full=replica.buffer_full,
         dirty_bytes=replica.dirty_bytes,
+        discarded=replica.journal.state.discarded,
     )
     if replica.failure is not None:
         status.failure.CopyFrom(failure_message(replica.failure))

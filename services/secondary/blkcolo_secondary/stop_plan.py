@@ -87,13 +87,17 @@ def plan_stop(
     """
     following = advance(group, state, _EVENTS[mode])
     committed = checkpoints[-1] if checkpoints else None
-    if mode is StopMode.FAILOVER and committed is None:
+    restored = discarded and state is ReplicaState.STOPPED
+    if mode is StopMode.FAILOVER and committed is None and not restored:
         raise Refused(
             Reason.NO_CHECKPOINT,
             f"group {group} has no committed checkpoint: there is nothing"
             " to fail over to; resume replication and wait for one",
         )
     check_target(group, target, checkpoints)
+    if mode is StopMode.FAILOVER and committed is None:
+        # A rollback has brought the disk back to what was discarded: that is served.
+        return StopPlan(following, _PHASES[following], None, keeps_layers=False)
     if mode is StopMode.ROLLBACK and discarded:
         return StopPlan(following, _PHASES[following], None, keeps_layers=True)
     if mode is StopMode.KEEP_LATEST or committed is None:

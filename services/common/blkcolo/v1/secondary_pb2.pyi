@@ -285,6 +285,7 @@ class ReplicaStatus(_message.Message):
     REPLICA_ID_FIELD_NUMBER: _builtins.int
     BUFFER_FULL_FIELD_NUMBER: _builtins.int
     DIRTY_BYTES_FIELD_NUMBER: _builtins.int
+    DISCARDED_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     state: _types_pb2.ReplicaState.ValueType
@@ -323,6 +324,10 @@ class ReplicaStatus(_message.Message):
     """After a change of roles: bytes in which this disk may differ from a checkpoint of
     its last life; absent where that is not known, or means nothing.
     """
+    discarded: _builtins.bool
+    """No checkpoint yet, and undo layers lead back to what a change of roles discarded;
+    STOPPED: the disk holds that again, and a failover serves it.
+    """
     @_builtins.property
     def failure(self) -> _types_pb2.Failure:
         """The last failure; absent if there is none."""
@@ -359,10 +364,11 @@ class ReplicaStatus(_message.Message):
         replica_id: _builtins.str = ...,
         buffer_full: _builtins.bool = ...,
         dirty_bytes: _builtins.int | None = ...,
+        discarded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_prepared_epoch", b"_prepared_epoch", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure", "prepared_epoch", b"prepared_epoch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_prepared_epoch", b"_prepared_epoch", "applied_seq", b"applied_seq", "buffer_bytes", b"buffer_bytes", "buffer_full", b"buffer_full", "buffer_limit_bytes", b"buffer_limit_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "flush_remaining_bytes", b"flush_remaining_bytes", "flush_total_bytes", b"flush_total_bytes", "generation", b"generation", "group", b"group", "history_bytes", b"history_bytes", "nbd_uris", b"nbd_uris", "overlay_bytes", b"overlay_bytes", "prepared_epoch", b"prepared_epoch", "received_seq", b"received_seq", "replica_id", b"replica_id", "secondary_vm", b"secondary_vm", "state", b"state", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_prepared_epoch", b"_prepared_epoch", "applied_seq", b"applied_seq", "buffer_bytes", b"buffer_bytes", "buffer_full", b"buffer_full", "buffer_limit_bytes", b"buffer_limit_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "discarded", b"discarded", "epoch", b"epoch", "failure", b"failure", "flush_remaining_bytes", b"flush_remaining_bytes", "flush_total_bytes", b"flush_total_bytes", "generation", b"generation", "group", b"group", "history_bytes", b"history_bytes", "nbd_uris", b"nbd_uris", "overlay_bytes", b"overlay_bytes", "prepared_epoch", b"prepared_epoch", "received_seq", b"received_seq", "replica_id", b"replica_id", "secondary_vm", b"secondary_vm", "state", b"state", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
