@@ -4,7 +4,7 @@
 set -eu
 missing=
 for pair in qemu-io:qemu-utils strace:strace nbdkit:nbdkit nbdcopy:libnbd-bin nbd-client:nbd-client fio:fio \
-	promtool:prometheus curl:curl chromium:chromium docker:docker.io docker-compose:docker-compose debootstrap:debootstrap; do
+	promtool:prometheus curl:curl chromium:chromium chromedriver:chromium-driver docker:docker.io docker-compose:docker-compose debootstrap:debootstrap; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%:*}" ] || missing="$missing ${pair##*:}"
 done
 /usr/bin/python3 -c 'import nbd' 2>/dev/null || missing="$missing python3-libnbd"

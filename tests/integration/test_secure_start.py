@@ -94,7 +94,7 @@ def test_without_tls_another_address_starts_only_if_insecure_says_so(
         stack.close()
 
 
-def test_with_tls_every_address_starts_and_metrics_are_https_for_the_ca_only(
+def test_with_tls_every_address_starts_and_http_is_https_for_the_ca_only(
     alone: Stack, lab: Lab
 ) -> None:
     local = f'"127.0.0.1:{alone.metrics["coordinator"]}"'
@@ -105,12 +105,15 @@ def test_with_tls_every_address_starts_and_metrics_are_https_for_the_ca_only(
 
     silent = socket.create_connection(("127.0.0.1", port))  # holds up nobody
     with silent:
-        assert "blkcolo_insecure 0.0" in scrape(port, lab, "observer")
-    with pytest.raises(OSError, match=r"(?i)certificate|reset|eof|closed"):
-        scrape(port, lab, None)
-    plain = f"http://127.0.0.1:{port}/metrics"
-    with pytest.raises(OSError, match=r"(?i)reset|closed|remote"):
-        urllib.request.urlopen(plain, timeout=5)
+        assert "blkcolo_insecure 0.0" in read(port, lab, "observer")
+    assert "<title>blkcolo</title>" in read(port, lab, "observer", "/")
+    assert '"groups"' in read(port, lab, "observer", "/status.json")
+    for path in ("/metrics", "/", "/status.json"):
+        with pytest.raises(OSError, match=r"(?i)certificate|reset|eof|closed"):
+            read(port, lab, None, path)
+        plain = f"http://127.0.0.1:{port}{path}"
+        with pytest.raises(OSError, match=r"(?i)reset|closed|remote"):
+            urllib.request.urlopen(plain, timeout=5)
 
     before = serial(port, lab)
     lab.issue("coordinator")
@@ -132,8 +135,8 @@ def trusting(lab: Lab, name: str | None) -> ssl.SSLContext:
     return context
 
 
-def scrape(port: int, lab: Lab, name: str | None) -> str:
-    address = f"https://127.0.0.1:{port}/metrics"
+def read(port: int, lab: Lab, name: str | None, path: str = "/metrics") -> str:
+    address = f"https://127.0.0.1:{port}{path}"
     context = trusting(lab, name)
     with urllib.request.urlopen(address, timeout=5, context=context) as answer:
         return str(answer.read().decode())
