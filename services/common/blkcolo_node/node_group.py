@@ -10,20 +10,16 @@ from uuid import uuid4
 
 import structlog
 
-from blkcolo.errors import BlkcoloError, DataLoss, Reason, StaleGeneration
+from blkcolo.errors import BlkcoloError, DataLoss, Reason
 from blkcolo.intent_log import IntentLog
-from blkcolo.leaps import check_leap
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
 from blkcolo.regions import region_size_for
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
 from blkcolo.volume_growth import VolumeGrowth, load_sizes
-from blkcolo_node import role_file
+from blkcolo_node import role_change, role_file
 from blkcolo_node.volume_export import VolumeExport
-from blkcolo_primary import durable_state
-from blkcolo_primary.durable_state import DurableState
 from blkcolo_primary.export import DiskExport
-from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.group import ForwardGroup
 from blkcolo_secondary.group import ReplicaGroup
 from blkcolo_secondary.history import HistoryPolicy
@@ -196,28 +192,18 @@ class NodeGroup:
         """
         async with self._changing:
             if self.replica is not None:
-                self._demote_again(self.replica, generation)
+                role_change.demote_again(self.replica.replica, generation)
+                self.replica.changed.fire()
             elif self.forward is not None:
                 await self._demote(self.forward, generation)
 
-    def _demote_again(self, replica: ReplicaGroup, generation: int) -> None:
-        """It is secondary already: demoted before, or failed over and given up."""
-        known = replica.replica.generation
-        if generation < known:
-            raise StaleGeneration.of(self.name, generation, known)
-        if generation > known or replica.replica.tracks:  # else: done before
-            replica.demote(generation, replica.replica.newest_epoch)
-
     async def _demote(self, forward: ForwardGroup, generation: int) -> None:
-        known = forward.core.generation
-        if generation < known:
-            raise StaleGeneration.of(self.name, generation, known)
-        if generation > known or forward.core.state is not ForwardState.FENCED:
+        if role_change.needs_fence(forward.core, generation):
             await forward.fence(generation)
         replica = self._open_replica()
         try:
-            replica.demote(generation, forward.core.epoch)
-            role_file.save(self._folder, self.name, Role.SECONDARY)
+            epoch = forward.core.epoch
+            role_change.demote(self._folder, replica.replica, generation, epoch)
         except BlkcoloError:
             await replica.close()
             raise
@@ -236,17 +222,12 @@ class NodeGroup:
             BlkcoloError: the generation, the state or the disk does not allow it.
         """
         async with self._changing:
-            if generation < self.generation:
-                raise StaleGeneration.of(self.name, generation, self.generation)
-            check_leap(self.name, "generation", generation, self.generation)
+            role_change.check_promotion(self.name, self.generation, generation)
             replica = self.replica
             if replica is None:
                 return
             replica.check_flushed()
-            epoch = replica.replica.newest_epoch
-            state = DurableState(generation, fenced=False, epoch=epoch)
-            durable_state.save(self._folder, self.name, state)
-            role_file.save(self._folder, self.name, Role.PRIMARY)
+            role_change.promote(self._folder, replica.replica, generation)
             forward = self._open_forward()
             self.role, self.forward, self.replica = Role.PRIMARY, forward, None
             self._show(self._disk_exports(forward))

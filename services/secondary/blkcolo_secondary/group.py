@@ -345,11 +345,6 @@ class ReplicaGroup:
             Reason.WRONG_STATE, f"group {self.replica.group} is {state.name}: {why}"
         )
 
-    def demote(self, generation: int, epoch: int) -> None:
-        """The disk is to become a copy; see `Replica.demote`."""
-        self.replica.demote(generation, epoch)
-        self.changed.fire()
-
     # The VM's writes after a failover.
 
     def admit(
