@@ -38,7 +38,9 @@ class Machine:
         self.fuse: int | None = None
         self.failing = 0
         self.rng = rng
+        #: State files of a group, whatever its role; and those of its Disk Buffer.
         self.folder = SimFolder(self)
+        self.buffer = SimFolder(self)
         self.images: list[SimFile] = []
 
     def image(self, size: int) -> SimFile:
@@ -68,9 +70,12 @@ class Machine:
         """The process is dead; with `host`, the power was lost."""
         self.fuse, self.failing = None, 0
         if self.host:
-            for file in [*self.images, *self.folder.everything()]:
+            for file in self.images:
                 file.lose_power()
-            self.folder.lose_power()
+            for folder in (self.folder, self.buffer):
+                for file in folder.everything():
+                    file.lose_power()
+                folder.lose_power()
 
 
 class SimFile(SparseBytes):

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import structlog
 
-from blkcolo.errors import BlkcoloError, DataLoss, Reason
+from blkcolo.errors import BlkcoloError, DataLoss, Reason, translated
 from blkcolo.intent_log import IntentLog
 from blkcolo.posix_files import PosixFile, PosixFolder, open_image
 from blkcolo.regions import region_size_for
@@ -117,22 +117,24 @@ class NodeGroup:
         return [ViewExport(replica, index) for index in range(len(self.volumes))]
 
     def _open_forward(self) -> ForwardGroup:
-        options = self._options.forward
-        return ForwardGroup(
-            self.name,
-            options,
-            self.volumes,
-            self._disks,
-            self._folder,
-            self._intent,
-            self._growth,
-            self._dialer,
-        )
+        with translated(f"opening the state of group {self.name}"):
+            return ForwardGroup(
+                self.name,
+                self._options.forward,
+                self.volumes,
+                self._disks,
+                self._folder,
+                self._intent,
+                self._growth,
+                self._dialer,
+            )
 
     def _open_replica(self) -> ReplicaGroup:
         options = self._options.replica
+        with translated(f"opening the Disk Buffer of group {self.name}"):
+            replica = self._read_replica()
         return ReplicaGroup(
-            self._read_replica(),
+            replica,
             secondary_vm=options.secondary_vm,
             queue_bytes=options.queue_bytes,
             growth=self._growth,

@@ -239,14 +239,19 @@ class DiskBuffer:
         self.layers.saves_from = None
         self.overlays.drop(None)
 
-    def save_all(self) -> None:
-        """Gives up every checkpoint; from here on the layers lead back to this.
+    def remove_stale(self) -> None:
+        """Removes what no view needs, where there is no base, or no layer above it.
 
         Raises:
-            OSError: files of before could not be removed.
+            OSError: a file could not be removed; the view is as before.
         """
-        self.forget_base()
+        self.layers.drop(lambda _: True)
+        self.overlays.drop(self.base)
         self.sweep()
+
+    def save_all(self) -> None:
+        """Gives up every checkpoint; from here on the layers lead back to this."""
+        self.forget_base()
         self.layers.saves_from = 0
         self.direct = False
 

@@ -13,7 +13,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from blkcolo.errors import DataLoss, Reason, from_os_error
+from blkcolo.errors import BlkcoloError, DataLoss, Reason, from_os_error
 from blkcolo.records import RecordLog
 
 if TYPE_CHECKING:
@@ -119,9 +119,14 @@ class GroupJournal:
         Raises:
             BlkcoloError: the file could not be written; nothing changed.
         """
-        state = self._write(replace(self.state, **changes))  # type: ignore[arg-type] # by name
+        before = self.state
+        state = self._write(replace(before, **changes))  # type: ignore[arg-type] # by name
         if self._host:
-            self.sync()
+            try:
+                self.sync()
+            except BlkcoloError:
+                self.state = before  # what comes next is written over the record
+                raise
         return state
 
     def commit(self, **changes: object) -> DurableState:

@@ -56,10 +56,10 @@ def keep_contents(
         epoch: the newest epoch of the group that is known.
 
     Raises:
-        BlkcoloError: the disk refused; calling again goes on.
+        BlkcoloError: the disk refused; a survivor serves on, and calling again goes on.
     """
     with translated("removing dropped undo layers"):
-        buffer.save_all()
+        buffer.remove_stale()
     journal.update(
         generation=generation,
         phase=Phase.ACTIVE,
@@ -71,3 +71,4 @@ def keep_contents(
         is_replica=True,
         discarded=True,
     )
+    buffer.save_all()

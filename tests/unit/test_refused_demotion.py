@@ -1,0 +1,124 @@
+"""A demotion, or a stop, that the disk refuses leaves everything as it was."""
+
+from __future__ import annotations
+
+import errno
+import random
+
+import pytest
+
+from blkcolo.errors import BlkcoloError
+from blkcolo.extents import BLOCK_SIZE
+from blkcolo.intent_log import IntentLog
+from blkcolo.stream import Barrier, Hello, Verify, VolumeId
+from blkcolo_secondary.replica import Replica
+from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_secondary.save_and_write import Sync
+from blkcolo_secondary.stop_plan import StopMode
+from tests.sim.disks import Machine, SimFile
+
+_SIZE = 4 * BLOCK_SIZE
+_VOLUMES = (VolumeId("disk0", "uuid0", _SIZE),)
+
+
+class _Machine(Machine):
+    """Fails the file operation that comes so many after the next one; None: none."""
+
+    fails_in: int | None = None
+
+    def burn(self) -> bool:
+        if self.fails_in is not None:
+            self.fails_in -= 1
+            if self.fails_in < 0:
+                self.fails_in = None
+                raise OSError(errno.EIO, "simulated")
+        return super().burn()
+
+
+class _Host:
+    """A machine with one disk, and a replica on it that holds checkpoint 0."""
+
+    def __init__(self, *, power: bool) -> None:
+        self.machine = _Machine("b", random.Random(0), host=power)  # noqa: S311
+        self.disk: SimFile = self.machine.image(_SIZE)
+        self.replica = self.start()
+        self.stream()
+
+    def start(self) -> Replica:
+        folder = self.machine.folder
+        return Replica(
+            "vm",
+            _VOLUMES,
+            [self.disk],
+            self.machine.buffer,
+            IntentLog(folder, "vm", [_SIZE], BLOCK_SIZE),
+            lambda: "copy",
+            ReplicaOptions(host_durable=self.machine.host),
+        )
+
+    def stream(self) -> None:
+        self.replica.hello(Hello("vm", 1, _VOLUMES))
+        self.receive(2, Verify((), complete=True))
+        self.commit(0)
+
+    def receive(self, seq: int, message: Verify | Barrier) -> None:
+        stream = self.replica.stream
+        assert stream is not None
+        stream.receive(seq)
+        list(self.replica.apply(stream, seq, message))
+
+    def commit(self, epoch: int) -> None:
+        self.receive(epoch + 3, Barrier(epoch, 0, 0))
+        for sync in self.replica.commit_steps(epoch, 1, 0.0):
+            sync.run()
+
+    def fail_over(self) -> None:
+        self.replica.stop(StopMode.FAILOVER, 2)
+        for effect in self.replica.flush_steps():
+            if isinstance(effect, Sync):
+                effect.run()
+        assert self.replica.state is ReplicaState.FAILED_OVER
+
+    def refuse(self, operations: int, *, demotion: bool = True) -> bool:
+        """Fails one file operation of a demotion or a stop; False: there are fewer."""
+        self.machine.fails_in = operations
+        try:
+            if demotion:
+                self.replica.demote(3, 0)
+            else:
+                self.replica.stop(StopMode.ROLLBACK, 2)
+        except BlkcoloError:
+            return True
+        finally:
+            self.machine.fails_in = None
+        return False
+
+
+@pytest.mark.parametrize("power", [False, True])
+@pytest.mark.parametrize("operation", range(4))
+def test_survivor_serves_on_where_its_demotion_is_refused(
+    operation: int, power: bool
+) -> None:
+    host = _Host(power=power)
+    host.fail_over()
+    if not host.refuse(operation):
+        return
+    host.replica.buffer.write(0, 0, memoryview(b"answered"))
+    assert host.disk.content.startswith(b"answered")
+    assert host.replica.generation == 2
+    assert host.replica.shown == 0
+    host.replica.demote(3, 0)
+    assert not host.replica.tracks
+    host.replica.hello(Hello("vm", 3, _VOLUMES, epoch=1))
+
+
+@pytest.mark.parametrize("operation", range(3))
+def test_refused_stop_is_in_no_later_record(operation: int) -> None:
+    host = _Host(power=True)
+    if not host.refuse(operation, demotion=False):
+        return
+    host.commit(1)
+    after = host.start()
+    assert after.state is ReplicaState.DISCONNECTED
+    assert after.committed == 1
