@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import errno
 import random
+from dataclasses import replace
 
+import google_crc32c
 import pytest
 
 from blkcolo.errors import BlkcoloError
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.intent_log import IntentLog
-from blkcolo.stream import Barrier, Hello, Verify, VolumeId
+from blkcolo.stream import (
+    Barrier,
+    Batch,
+    Hello,
+    RecordKind,
+    Verify,
+    VolumeId,
+    extend_digest,
+)
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
 from blkcolo_secondary.replica_state import ReplicaState
@@ -39,8 +49,8 @@ class _Machine(Machine):
 class _Host:
     """A machine with one disk, and a replica on it that holds checkpoint 0."""
 
-    def __init__(self, *, power: bool) -> None:
-        self.machine = _Machine("b", random.Random(0), host=power)  # noqa: S311
+    def __init__(self, *, power: bool, seed: int = 0) -> None:
+        self.machine = _Machine("b", random.Random(seed), host=power)  # noqa: S311
         self.disk: SimFile = self.machine.image(_SIZE)
         self.replica = self.start()
         self.stream()
@@ -62,11 +72,18 @@ class _Host:
         self.receive(2, Verify((), complete=True))
         self.commit(0)
 
-    def receive(self, seq: int, message: Verify | Barrier) -> None:
+    def receive(self, seq: int, message: Verify | Barrier | Batch) -> None:
         stream = self.replica.stream
         assert stream is not None
         stream.receive(seq)
-        list(self.replica.apply(stream, seq, message))
+        for effect in self.replica.apply(stream, seq, message):
+            if isinstance(effect, Sync):
+                effect.run()
+
+    def write(self, seq: int, data: bytes) -> None:
+        checksum = google_crc32c.value(data)
+        batch = Batch(1, [RecordKind.DATA], [0], [0], [len(data)], [checksum], data)
+        self.receive(seq, replace(batch, digest=extend_digest(0, batch)))
 
     def commit(self, epoch: int) -> None:
         self.receive(epoch + 3, Barrier(epoch, 0, 0))
@@ -111,6 +128,24 @@ def test_survivor_serves_on_where_its_demotion_is_refused(
     host.replica.demote(3, 0)
     assert not host.replica.tracks
     host.replica.hello(Hello("vm", 3, _VOLUMES, epoch=1))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("operation", range(4))
+def test_repeated_demotion_keeps_what_the_disk_held_over_power_loss(
+    operation: int, seed: int
+) -> None:
+    host = _Host(power=True, seed=seed)
+    host.write(4, b"to be undone")
+    host.fail_over()
+    host.replica.buffer.write(0, 0, memoryview(b"answered"))
+    host.replica.buffer.sync()
+    host.refuse(operation)
+    host.replica.demote(3, 0)
+    host.machine.crashed()
+    after, kept = host.start(), bytearray(8)
+    after.buffer.read_into(0, 0, memoryview(kept), at=-1)
+    assert kept == b"answered"
 
 
 @pytest.mark.parametrize("operation", range(3))

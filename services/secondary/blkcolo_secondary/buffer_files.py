@@ -157,6 +157,21 @@ class BufferFiles:
         """Makes new files durable; raises OSError."""
         self._folder.sync()
 
+    def remove_all(self) -> None:
+        """Removes every layer and overlay; durably with `host`.
+
+        Those as well that an earlier removal left: in another state they would count.
+
+        Raises:
+            OSError: some are left; calling again goes on.
+        """
+        self.take_discarded().close()
+        for name in self._folder.names():
+            if name.startswith((_UNDO, _OVERLAY)):
+                self._folder.remove(name)
+        if self._host:
+            self._folder.sync()
+
     def take_discarded(self) -> Discarded:
         """Hands over what was discarded up to now."""
         taken, self._discarded = self._discarded, Discarded(self._folder, self._host)

@@ -240,14 +240,14 @@ class DiskBuffer:
         self.overlays.drop(None)
 
     def remove_stale(self) -> None:
-        """Removes what no view needs, where there is no base, or no layer above it.
+        """Removes all layers and overlays, where the view is the disk anyway.
 
         Raises:
-            OSError: a file could not be removed; the view is as before.
+            OSError: a file could not be removed; calling again goes on.
         """
         self.layers.drop(lambda _: True)
         self.overlays.drop(self.base)
-        self.sweep()
+        self._files.remove_all()
 
     def save_all(self) -> None:
         """Gives up every checkpoint; from here on the layers lead back to this."""

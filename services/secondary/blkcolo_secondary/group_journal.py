@@ -125,7 +125,7 @@ class GroupJournal:
             try:
                 self.sync()
             except BlkcoloError:
-                self.state = before  # what comes next is written over the record
+                self.state = before  # what comes next is written over it
                 raise
         return state
 
