@@ -14,12 +14,16 @@ import importlib.machinery
 import importlib.util
 import multiprocessing
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 # Imported once, before the processes part.
 import crc32c  # noqa: F401
 import numpy as np  # noqa: F401
 import pyroaring  # noqa: F401
+
+from tests.sim.defect import Defect
+from tests.sim.role_defects import ROLE_DEFECTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +32,6 @@ if TYPE_CHECKING:
 
 #: A defect that so many seeds do not find is not found.
 MOST_SEEDS = 160
-
-
-class Defect(NamedTuple):
-    """A named patch of one module: `old` becomes `new`."""
-
-    name: str
-    module: str
-    old: str
-    new: str
 
 
 _S = "blkcolo_secondary."
@@ -246,8 +241,8 @@ DEFECTS = (
     Defect(
         "journal not synced when a generation is taken (host)",
         _S + "group_journal",
-        "        if self._host:\n            self.sync()\n        return state\n",
-        "        return state\n",
+        "                self.sync()\n            except BlkcoloError:\n",
+        "                pass\n            except BlkcoloError:\n",
     ),
     Defect(
         "failover without a new generation",
@@ -276,6 +271,8 @@ DEFECTS = (
         "        self.state = state\n",
         "",
     ),
+    # Changes of role.
+    *ROLE_DEFECTS,
 )
 
 
@@ -342,9 +339,11 @@ def find(name: str) -> Found:
     """Runs seeds until one finds the defect; in a process that is used for it only."""
     defect = next(d for d in DEFECTS if d.name == name)
     sys.meta_path.insert(0, _Finder(defect))
+    from tests.sim.scenario import seeds_of  # noqa: PLC0415 - behind the finder
     from tests.sim.seeds import run_seed  # noqa: PLC0415 - behind the finder
 
-    for seed in range(MOST_SEEDS):
+    of_roles = defect in ROLE_DEFECTS
+    for seed in islice(seeds_of(changes_roles=of_roles), MOST_SEEDS):
         failure = run_seed(seed)
         if failure is not None:
             misfit = failure.what.startswith(_MISFITS)

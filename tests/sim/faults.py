@@ -1,10 +1,10 @@
 """What goes wrong, and when: drawn while the run goes on, until the faults end.
 
-A cut stream, a process that dies now or in the middle of one of its next file
-operations, one that hangs (SIGSTOP) for longer than every deadline, a disk that fails
-for a while, a log on disk with a wrong byte in its middle, and calls of somebody who
-is not in charge, or says again what was said long ago. Processes die more often where
-something is being made to last.
+A cut stream, a link that is down for a while, a process that dies now or in the middle
+of one of its next file operations, one that hangs (SIGSTOP) for longer than every
+deadline, a disk that fails for a while, a log on disk with a wrong byte in its middle,
+and calls of somebody who is not in charge, or says again what was said long ago.
+Processes die more often where something is being made to last.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blkcolo.records import HEADER_SIZE, MAGIC
+from blkcolo_coordinator.group_state import ENDED
 from blkcolo_secondary.stop_plan import StopMode
-from tests.sim.coordinator_node import COORDINATOR
+from tests.sim.calls import COORDINATOR
 from tests.sim.network import ignore
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from tests.sim.disks import Machine, SimFile
+    from tests.sim.disks import SimFile, SimFolder
     from tests.sim.world import World
 
     _Call = Callable[[Any, Callable[[Any], None]], None]
@@ -55,8 +56,16 @@ class Faults:
         elif kind < 0.1:
             world.machine(name).failing = 1
 
+    def refusal(self, name: str) -> None:
+        """The disk may refuse one of the next file operations."""
+        if not self._world.quiet and self._rng.random() < 0.2:
+            self._world.machine(name).failing = 1
+
     def _rival(self) -> None:
-        """A call in an older generation, or of an old epoch in the current one."""
+        """A call in an older generation, or of an old epoch in the current one.
+
+        Or a start, as of a coordinator that has not heard of a failover.
+        """
         world, rng = self._world, self._rng
         if world.quiet:
             return
@@ -73,9 +82,11 @@ class Faults:
             calls = _calls_of_secondary(generation, epoch)
         if not stale:
             calls = calls[:1]  # what does no harm when it is said again
+        if host == world.primary and world.store.state in ENDED:
+            calls = [lambda node, answer: answer(node.forwarding().start(known))]
         if known > 0 and epoch >= 0 and answered is not None:
             call = rng.choice(calls)
-            world.call(host, call, ignore, 1.0)
+            world.call(host, call, ignore, 1.0, "rival")
 
     def _next(self) -> None:
         world, rng = self._world, self._rng
@@ -84,8 +95,11 @@ class Faults:
         world.clock.after(rng.expovariate(1.2), self._next)
         processes = (world.primary, world.secondary, world.secondary, COORDINATOR)
         name, kind = rng.choice(processes), rng.random()
-        if kind < 0.25:
-            world.cut_stream()
+        if kind < 0.16:
+            world.cut_streams()
+        elif kind < 0.25:
+            ends = rng.sample((world.primary, world.secondary, COORDINATOR), 2)
+            world.sever(ends[0], ends[1], rng.uniform(0.1, 2.0))
         elif kind < 0.6:
             world.machine(name).fuse = rng.randint(1, 40)
         elif kind < 0.75:
@@ -103,6 +117,7 @@ def _calls_of_primary(generation: int, epoch: int) -> list[_Call]:
         lambda node, answer: answer(node.forwarding().do_checkpoint(epoch, generation)),
         lambda node, answer: answer(node.forwarding().prepare(epoch, generation)),
         lambda node, answer: answer(node.forwarding().fence(generation)),
+        lambda node, answer: answer(node.demote(generation)),
         lambda node, answer: answer(node.forwarding().start(generation)),
     ]
 
@@ -115,6 +130,7 @@ def _calls_of_secondary(generation: int, epoch: int) -> list[_Call]:
             StopMode.ROLLBACK, generation, answer
         ),
         lambda node, answer: node.receiving().fail_over(generation, None, answer),
+        lambda node, answer: answer(node.promote(generation)),
     ]
 
 
@@ -131,12 +147,12 @@ class Rot(NamedTuple):
         self.file.content[self.position] = self.right
 
 
-def rot(machine: Machine, name: str, rng: random.Random) -> Rot | None:
+def rot(folder: SimFolder, name: str, rng: random.Random, *, host: bool) -> Rot | None:
     """Damages a log where it is sure that it counted, if there is such a place."""
-    if name not in machine.folder.names():
+    if name not in folder.names():
         return None
-    file = machine.folder.open(name)
-    provable = _provable(bytes(file.content), host=machine.host)
+    file = folder.open(name)
+    provable = _provable(bytes(file.content), host=host)
     if not provable:
         return None
     start, end = rng.choice(provable)

@@ -55,6 +55,17 @@ class Network:
         self.faulty = True
         self.rng = rng
         self._clock = clock
+        self._cut_until: dict[frozenset[str], float] = {}
+
+    def sever(self, one: str, other: str, seconds: float) -> None:
+        """Nothing goes between the two for a while."""
+        self._cut_until[frozenset((one, other))] = self._clock.now + seconds
+
+    def reaches(self, one: str, other: str) -> bool:
+        """True if something goes between the two now."""
+        if not self.faulty:
+            return True
+        return self._clock.now >= self._cut_until.get(frozenset((one, other)), 0.0)
 
     def delay(self) -> float:
         """How long a message takes, in seconds."""
@@ -70,6 +81,7 @@ class Network:
         serve: Callable[[Callable[[Any], None]], None],
         done: Callable[[Any], None],
         timeout: float,
+        ends: tuple[str, str],
     ) -> None:
         """A unary call.
 
@@ -77,6 +89,7 @@ class Network:
             serve: runs at the callee, which answers through its argument, once.
             done: runs at the caller with the answer or a BlkcoloError, once.
             timeout: seconds.
+            ends: caller and callee.
         """
         over = False
 
@@ -87,12 +100,12 @@ class Network:
                 done(answer)
 
         def answer(value: object) -> None:
-            if not self.happens(0.01):
+            if not self.happens(0.01) and self.reaches(*ends):
                 self._clock.after(self.delay(), lambda: finish(value))
 
         late = DeadlineMissed(Reason.DEADLINE, "no answer")
         self._clock.after(timeout, lambda: finish(late))
-        if not self.happens(0.01):
+        if not self.happens(0.01) and self.reaches(*ends):
             self._clock.after(self.delay(), lambda: serve(answer))
         if self.happens(0.02):
             self._clock.after(self.rng.uniform(0.0, 4.0), lambda: serve(ignore))

@@ -29,12 +29,27 @@ class Oracle:
         self.sides = {name: Side(name, self.barriers, sizes) for name in hosts}
         self._writers: dict[int, str] = {}
         self._drained: list[bytes] | None = None
+        self._last_checkpoint: int | None = None
+        self._switched = False
+        self._answered = -1
 
     def at_barrier(self, epoch: int, disks: Sequence[BlockFile]) -> None:
         """The primary ended an epoch; an uncommitted number may come again."""
         self.barriers[epoch] = contents_of(disks)
         for side in self.sides.values():
             side.forget_view(epoch)
+
+    def commit_answered(self, host: str, epoch: int, holds: int) -> None:
+        """I3: committed never goes back, whichever host says it.
+
+        Args:
+            host: who answers.
+            epoch: what it answers.
+            holds: the newest one that it holds meanwhile.
+        """
+        assert holds >= self._answered, f"I3: {holds} behind {self._answered}"
+        self._answered = max(self._answered, epoch)
+        self.sides[host].commit_answered(epoch)
 
     def vm_writes(self, host: str, generation: int) -> None:
         """I4: at most one side accepts VM writes in a generation."""
@@ -46,6 +61,25 @@ class Oracle:
         """I5: no epoch is prepared with, or behind, a lost write."""
         spoiled = spoiled_in is not None and epoch >= spoiled_in
         assert not spoiled, f"I5: {epoch} prepared, a write was lost in {spoiled_in}"
+
+    def fenced_behind(self, epoch: int, disks: Sequence[BlockFile]) -> None:
+        """A switchover's fence was taken: all that was written is in C(epoch)."""
+        assert contents_of(disks) == self.barriers[epoch], "a switchover loses writes"
+        self._last_checkpoint = epoch
+
+    def led_to(self, epoch: int | None) -> None:
+        """A failover, or a switchover, leads to this checkpoint."""
+        last, self._last_checkpoint = self._last_checkpoint, None
+        assert last in (None, epoch), f"the switchover led to {epoch}, not to {last}"
+        self._switched = last is not None
+
+    def switched_over(self) -> None:
+        """A switchover is done."""
+        assert self._switched, "a switchover without a fence"
+
+    def fails_over(self) -> None:
+        """A failover or a switchover begins: what an earlier one proved is over."""
+        self._last_checkpoint, self._switched = None, False
 
     def kept_latest(self, disks: Sequence[BlockFile]) -> None:
         """A stop at the latest write is done; drained, it is all that was written."""

@@ -1,33 +1,36 @@
 """The primary as a simulated process.
 
 Real: `ForwarderCore` with its outbox, resync and intent log, `LocalWrites`, the state
-file. Stands in for the edges `group`, `link`, `intent_sync` and `vm_writes`: carrying
-the outbox into a stream and answers back, one fdatasync of the intent log at a time,
-when the log is cleared, and what the VM may do.
+file. Stands in for the edges `group`, `link` and `vm_writes`: carrying the outbox into
+a stream and answers back, when the intent log is cleared, and what the VM may do.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import (
     BlkcoloError,
     DeadlineMissed,
     Reason,
+    Refused,
+    StaleGeneration,
     Unavailable,
     from_os_error,
 )
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.intent_log import IntentLog
+from blkcolo.roles import Role
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
+from blkcolo_coordinator.roles import NodeView
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_primary.forwarder_core import ForwarderCore
 from blkcolo_primary.local_writes import LocalWrites
+from tests.sim.marked_writes import MarkedWrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from blkcolo.intent_log import IntentLog
     from blkcolo.stream import Response
     from blkcolo_primary.settler import Settler
     from tests.sim.host import Host
@@ -47,18 +50,17 @@ _BESIDES = 160 << 10
 class PrimaryNode:
     """One life of the primary."""
 
-    def __init__(self, world: World, host: Host) -> None:
+    def __init__(self, world: World, host: Host, intent: IntentLog) -> None:
         self.world = world
         self.name = host.name
         self.machine = host.machine
         self.disks = host.disks
         self.side = host.side
-        sizes = [disk.size for disk in self.disks]
         self.core = ForwarderCore(
             "vm",
             self.disks,
             self.machine.folder,
-            IntentLog(self.machine.folder, "vm", sizes, 512),
+            intent,
             batch_bytes=_BATCH,
             window_bytes=_WINDOW,
             host=self.machine.host,
@@ -74,8 +76,15 @@ class PrimaryNode:
         self.stream: Stream | None = None
         self._progress_at = 0.0
         self._pumping = False
-        self._waiting: deque[VmWrite] = deque()
-        self._syncing = False
+        self._held_until = 0.0
+        self._closed = False
+        self._marked = MarkedWrites(
+            world,
+            self.name,
+            intent,
+            self.core.intend,
+            lambda error: self.lose(from_os_error(error, "syncing the intent log")),
+        )
 
     # Calls.
 
@@ -87,7 +96,20 @@ class PrimaryNode:
             "epoch": core.epoch,
             "failure": core.failure,
             "sent": core.traffic.sent_bytes_in_epoch,
+            "paused": False,
         }
+
+    def view(self) -> NodeView:
+        """As a change of roles asks."""
+        core = self.core
+        return NodeView(
+            self.name,
+            Role.PRIMARY,
+            core.generation,
+            sum(disk.size for disk in self.disks),
+            core.intent.dirty_bytes,
+            fenced=core.state is ForwardState.FENCED,
+        )
 
     def start(self, generation: int) -> None:
         """StartReplication."""
@@ -98,7 +120,8 @@ class PrimaryNode:
         guard = self.world.guard
         stream.on_response = guard(self.name, lambda m: self._on_response(stream, m))
         stream.on_primary_end = guard(self.name, lambda e: self._on_end(stream, e))
-        stream.request(1, Hello("vm", generation, self.world.volumes))
+        epoch = self.core.epoch
+        stream.request(1, Hello("vm", generation, self.world.volumes, epoch=epoch))
         self._progress_at = self.world.clock.now
         self._watch(stream)
 
@@ -138,6 +161,8 @@ class PrimaryNode:
 
     def _synced(self) -> None:
         """The disks are durable before the bits of their writes go."""
+        if self._closed:
+            return
         try:
             if self.machine.host:
                 self._flush()
@@ -146,7 +171,9 @@ class PrimaryNode:
             self.core.intent.abandon_clear()
 
     def _clear_intent(self) -> None:
-        if self._syncing:
+        if self._closed:
+            return
+        if self._marked.syncing:
             self.world.later(self.name, 0.001, self._clear_intent)
             return
         try:
@@ -155,9 +182,27 @@ class PrimaryNode:
         except OSError:
             self.core.intent.abandon_clear()
 
-    def fence(self, generation: int) -> None:
-        """Fence."""
-        self.core.fence(generation)
+    @property
+    def _held(self) -> bool:
+        return self.world.clock.now < self._held_until
+
+    def hold(self, generation: int, seconds: float) -> None:
+        """Hold: VM writes wait."""
+        self.core.check_generation(generation, may_be_newer=False)
+        if self.core.state is ForwardState.FENCED:
+            raise Refused(Reason.FENCED, "no VM writes to hold")
+        self.side.admitted(generation)
+        self._held_until = self.world.clock.now + seconds
+
+    def fence(self, generation: int, nothing_after: int | None = None) -> None:
+        """Fence; with an epoch only if VM writes are held, and none came after it."""
+        core = self.core
+        clean = nothing_after is not None and core.state is not ForwardState.FENCED
+        if clean and not (self._held and core.nothing_after(nothing_after or 0)):
+            raise Refused(Reason.WRONG_STATE, "VM writes came after the checkpoint")
+        core.fence(generation)
+        if clean:
+            self.world.oracle.fenced_behind(nothing_after or 0, self.disks)
         self.side.admitted(generation)
         self.side.fenced(generation)
         self.world.faults.moment(self.name)
@@ -188,6 +233,12 @@ class PrimaryNode:
             self.world.oracle.drained(self.disks)
         self._drop_stream()
         answer(None)
+
+    def close(self) -> None:
+        """It plays this role no more."""
+        self._closed = True
+        self._drop_stream()
+        self.core.intent.abandon_clear()
 
     # The stream.
 
@@ -226,6 +277,8 @@ class PrimaryNode:
                     core.mismatch(message)
                 case StreamFailure(error):
                     self.lose(error)
+                    if isinstance(error, StaleGeneration) and core.failure is error:
+                        self.side.fenced(core.generation)
         except OSError as error:
             self.lose(from_os_error(error, "reading"))
         self.pump()
@@ -243,7 +296,9 @@ class PrimaryNode:
             return
         if stepped and not self._pumping:
             self._pumping = True
-            self.world.later(self.name, 0.001, self._pump_again)
+            self.world.later(
+                self.name, self.world.rng.uniform(0, 0.01), self._pump_again
+            )
         while core.outbox is not None and self.stream is not None:
             taken = core.outbox.take()
             if taken is None:
@@ -271,50 +326,19 @@ class PrimaryNode:
     def vm_writes(self, write: VmWrite) -> None:
         """One write, zero or trim of the VM, if it may come."""
         core = self.core
-        if core.state is ForwardState.FENCED or len(self._waiting) >= _DEPTH:
+        if core.state is ForwardState.FENCED or len(self._marked) >= _DEPTH:
+            return
+        if self._held:
             return
         if core.congested:
             if self.world.scenario.detach:
                 self.lose(self._local.congestion())
             return
-        if not self.machine.host:
-            self._write(write)
-            return
-        try:
-            core.intend(write.volume, write.offset, write.length)
-        except OSError:
-            return
-        if core.intent.unsynced(write.volume, write.offset, write.length):
-            self._waiting.append(write)
-            self._sync_marks()
-        else:
-            self._write(write)
+        if not self.machine.host or not self._marked.come(write):
+            self.write(write)
 
-    def _sync_marks(self) -> None:
-        """One fdatasync at a time; the writes that wait for it come behind it."""
-        if self._syncing or not self._waiting:
-            return
-        self._syncing = True
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        self.core.intent.start_sync()
-
-        def done() -> None:
-            try:
-                self.core.intent.sync()
-            except OSError as error:
-                self.core.intent.end_sync(durable=False)
-                self.lose(from_os_error(error, "syncing the intent log"))
-            else:
-                self.core.intent.end_sync(durable=True)
-            self._syncing = False
-            for write in waiting:
-                self._write(write)
-            self._sync_marks()
-
-        self.world.later(self.name, self.world.rng.uniform(0, 0.01), done)
-
-    def _write(self, write: VmWrite) -> None:
+    def write(self, write: VmWrite) -> None:
+        """The same, when it has waited for its marks."""
         core, disk = self.core, self.disks[write.volume]
         if core.state is ForwardState.FENCED:
             return

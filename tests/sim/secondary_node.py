@@ -11,8 +11,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, from_os_error
-from blkcolo.intent_log import IntentLog
+from blkcolo.roles import Role
 from blkcolo.stream import Batch, Hello, Mismatch, StreamFailure
+from blkcolo_coordinator.roles import NodeView
 from blkcolo_secondary.history import HistoryPolicy
 from blkcolo_secondary.replica import Replica
 from blkcolo_secondary.replica_options import ReplicaOptions
@@ -20,15 +21,16 @@ from blkcolo_secondary.replica_state import ReplicaState
 from blkcolo_secondary.save_and_write import Sync
 from blkcolo_secondary.stop_plan import StopMode
 from tests.sim.telling import places, told
+from tests.sim.view_clients import ViewClients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from blkcolo.intent_log import IntentLog
     from blkcolo.stream import Request
     from blkcolo_secondary.receiver import Receiver
     from tests.sim.host import Host
     from tests.sim.network import Stream
-    from tests.sim.vm import VmWrite
     from tests.sim.world import World
 
 _ENDED = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
@@ -39,7 +41,7 @@ _QUEUE = 256 << 10
 class SecondaryNode:
     """One life of the secondary."""
 
-    def __init__(self, world: World, host: Host) -> None:
+    def __init__(self, world: World, host: Host, intent: IntentLog) -> None:
         self.world = world
         self.name = host.name
         self.machine = host.machine
@@ -49,8 +51,8 @@ class SecondaryNode:
             "vm",
             world.volumes,
             host.disks,
-            self.machine.folder,
-            IntentLog(self.machine.folder, "vm", [v.size for v in world.volumes], 4096),
+            self.machine.buffer,
+            intent,
             lambda: f"copy {world.rng.random()}",
             ReplicaOptions(
                 host_durable=self.machine.host,
@@ -65,7 +67,7 @@ class SecondaryNode:
         self._done = 1
         self._stream: Stream | None = None
         self._flush: Iterator[Any] | None = None
-        self._reading: int | None = None
+        self.clients = ViewClients(world, host, self.replica)
         if self.replica.flushing:
             self._start_flush()
 
@@ -184,11 +186,24 @@ class SecondaryNode:
         return {
             "state": replica.state,
             "generation": replica.generation,
-            "committed": replica.committed,
+            "committed": replica.shown,
             "kept": [checkpoint.epoch for checkpoint in replica.checkpoints],
             "buffer": replica.buffer.buffer_bytes,
             "paused": replica.flushing and self._flush is None,
         }
+
+    def view(self) -> NodeView:
+        """As a change of roles asks."""
+        replica = self.replica
+        return NodeView(
+            self.name,
+            Role.SECONDARY,
+            replica.generation,
+            sum(volume.size for volume in replica.volumes),
+            replica.dirty_bytes,
+            failed_over=replica.state in _ENDED,
+            flush_remaining=int(replica.state is ReplicaState.FAILING_OVER),
+        )
 
     def prepare(
         self, epoch: int, generation: int, deadline: float, answer: Callable[..., None]
@@ -229,9 +244,10 @@ class SecondaryNode:
         except BlkcoloError as error:
             answer(error)
         except StopIteration as end:
-            self._say(f"commits {end.value.epoch}")
+            epoch, holds = end.value.epoch, self.replica.committed
+            self._say(f"commits {epoch}")
             self.world.tally["commit"] += 1
-            self.side.commit_answered(end.value.epoch)
+            self.world.oracle.commit_answered(self.name, epoch, holds or 0)
             self.side.admitted(generation)
             answer(end.value)
             self.world.later(self.name, self._work_time(), self._sweep)
@@ -271,6 +287,7 @@ class SecondaryNode:
         side.admitted(generation)
         if before not in _ENDED:
             self._say(f"fails over to {self.replica.shown}")
+            self.world.oracle.led_to(self.replica.shown)
             self.world.faults.moment(self.name)
         self._end_stream()
         answer(self.replica.shown)
@@ -292,7 +309,7 @@ class SecondaryNode:
         self.world.faults.moment(self.name)
         if mode is StopMode.KEEP_LATEST and before is not self.replica.state:
             self.world.oracle.kept_latest(self.replica.buffer.disks)
-            self._reading = None
+            self.clients.stop_reading()
         self._end_stream()
         answer(None)
 
@@ -324,60 +341,20 @@ class SecondaryNode:
             self.world.tally[f"flush to {self.replica.state.name}"] += 1
             self.world.faults.moment(self.name, weight=5)
             self._flush = None
+            self.world.later(self.name, self._work_time(), self._sweep)
             return
         self.world.later(self.name, 4 * self._work_time(), self._flush_step)
 
-    # Who reads and writes the view.
-
-    def vm_writes(self, write: VmWrite) -> None:
-        """A write of the VM after a failover, or of the Secondary VM (COLO)."""
-        replica = self.replica
-        ended = replica.state in _ENDED
-        beside = self.world.scenario.colo and replica.state is ReplicaState.RECEIVING
-        if not ended and not (beside and replica.committed is not None):
-            return
-        if ended:
-            self.world.oracle.vm_writes(self.name, replica.generation)
-        content = self.side.view_content(write.volume)
-        if content is None:
-            return
-        self._say(f"{write} into the view of {replica.shown}")
-        self.world.tally["write into the view"] += 1
-        content.begin(write.offset, write.content)
-        buffer, volume = replica.buffer, write.volume
-        try:
-            if write.data is not None:
-                buffer.write(volume, write.offset, memoryview(write.data))
-            else:
-                buffer.zero(volume, write.offset, write.length, may_trim=write.trim)
-            content.done()
-            if write.flush and self.machine.host:
-                buffer.sync()
-                for other in range(len(self.world.volumes)):
-                    flushed = self.side.view_content(other)
-                    if flushed is not None:
-                        flushed.flushed()
-        except OSError as error:
-            self._say(f"refuses that: {error}")
-
-    def read_history(self) -> None:
-        """A reader of a kept checkpoint comes, or goes."""
-        kept = [checkpoint.epoch for checkpoint in self.replica.checkpoints]
-        if self._reading is not None:
-            self.replica.close_reader(self._reading)
-            self._reading = None
-        elif kept:
-            self._reading = self.world.rng.choice(kept)
-            self.replica.open_reader(self._reading)
+    def close(self) -> None:
+        """It plays this role no more."""
+        self._flush = None
+        self._end_stream()
+        self.replica.close()
 
     def check(self) -> None:
         """I1 to I3, what is being read stays, and I6."""
-        replica = self.replica
-        self.side.check_secondary(replica)
-        if self._reading is not None and replica.state is ReplicaState.RECEIVING:
-            kept = [checkpoint.epoch for checkpoint in replica.checkpoints]
-            if replica.committed is not None:
-                assert self._reading in kept, f"I1: {self._reading} is read, and gone"
+        self.side.check_secondary(self.replica)
+        self.clients.check()
         queued = sum(
             len(message.payload) for _, message in self._queue if type(message) is Batch
         )

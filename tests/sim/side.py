@@ -20,7 +20,8 @@ class Side:
     """One host of the model.
 
     Attributes:
-        contents: by volume, what the VM wrote while the host was primary.
+        contents: by volume, what the VM wrote here as to the primary; when the host
+            has been demoted, what undo layers must lead back to.
         answered: as secondary, the newest checkpoint that it said is committed.
         newest: the newest generation that it took a call in.
     """
@@ -39,6 +40,7 @@ class Side:
         self._power_lost = False
         self._fenced = 0
         self._target: int | None = None
+        self._discarded = False
 
     # What happens.
 
@@ -54,6 +56,7 @@ class Side:
         """It said that a checkpoint is committed."""
         if self.answered is None or epoch > self.answered:
             self.answered, self._forgotten = epoch, False
+        self._discarded = False
 
     def admitted(self, generation: int) -> None:
         """I4: it did what a caller of this generation asked for."""
@@ -81,8 +84,28 @@ class Side:
         self._target = epoch
 
     def giving_up(self) -> None:
-        """A stop is about to give every checkpoint up."""
+        """A stop is about to give up every checkpoint, or what a demotion kept."""
+        self._forgotten, self._discarded = True, False
+
+    def leaves_view(self) -> None:
+        """A survivor is about to change its role: its view is the VM's disk."""
         self._forgotten = True
+        if self._shown is not None:
+            self.contents = self._views[self._shown]
+
+    def was_demoted(self) -> None:
+        """It said that what its disk held can be brought back."""
+        self._forget_views()
+        self._discarded = True
+
+    def plays_primary(self) -> None:
+        """Its disks are the VM's."""
+        self._forget_views()
+        self._discarded = False
+
+    def _forget_views(self) -> None:
+        self._views, self._shown, self._target = {}, None, None
+        self.answered = None
 
     # What must hold.
 
@@ -101,6 +124,7 @@ class Side:
         committed = replica.committed
         self._check_committed(committed, replica.journal.state.committed)
         if committed is None:
+            self._check_discarded(replica)
             self._power_lost = False
             return
         shown = replica.shown
@@ -119,6 +143,18 @@ class Side:
                 assert disk == seen, f"I2: disk{volume} is not the view"
         self._power_lost = False
         self._check_kept(replica)
+
+    def _check_discarded(self, replica: Replica) -> None:
+        """What a demotion discarded can be brought back until the first commit."""
+        if not replica.journal.state.discarded:
+            assert not self._discarded, "discarded contents are given up"
+            return
+        for volume, content in enumerate(self.contents):
+            content.check(
+                view_of(replica, volume, at=-1),
+                f"discarded contents of disk{volume} are lost",
+                power_lost=self._power_lost,
+            )
 
     def _check_committed(self, committed: int | None, known: int | None) -> None:
         if self.answered is None:

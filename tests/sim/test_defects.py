@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sim.defects import DEFECTS, Defect, occurrences
+from tests.sim.defects import DEFECTS, occurrences
+
+if TYPE_CHECKING:
+    from tests.sim.defect import Defect
 
 
 @pytest.fixture(scope="module")

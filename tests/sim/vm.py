@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LENGTHS = (1, 1, 100, 100, 512, 512, 512, 4096, 4096, 9000, 1 << 20)
+_SHORT = (1, 100, 512)
 
 
 @dataclass(frozen=True)
@@ -24,18 +25,24 @@ class VmWrite:
     flush: bool
 
     @classmethod
-    def draw(cls, rng: random.Random, sizes: Sequence[int]) -> VmWrite:
+    def draw(
+        cls, rng: random.Random, sizes: Sequence[int], lengths: Sequence[int] = _LENGTHS
+    ) -> VmWrite:
         """Any extent of any volume."""
         volume = rng.randrange(len(sizes))
         offset = rng.randrange(sizes[volume])
-        length = min(rng.choice(_LENGTHS), sizes[volume] - offset)
+        length = min(rng.choice(lengths), sizes[volume] - offset)
         kind = rng.random()
         data = rng.randbytes(length) if kind < 0.8 else None
         return cls(volume, offset, length, data, kind > 0.9, rng.random() < 0.3)
 
     @classmethod
-    def burst(cls, rng: random.Random, sizes: Sequence[int]) -> list[VmWrite]:
-        """One request, or a few at once."""
+    def burst(
+        cls, rng: random.Random, sizes: Sequence[int], *, calm: bool
+    ) -> list[VmWrite]:
+        """One request, or a few at once; a short one where the VM is calm."""
+        if calm:
+            return [cls.draw(rng, sizes, _SHORT)]
         count = rng.choice((1, 1, 1, 4))
         return [cls.draw(rng, sizes) for _ in range(count)]
 

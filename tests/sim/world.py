@@ -11,7 +11,7 @@ failover be complete.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +19,17 @@ from blkcolo.errors import BlkcoloError, DataLoss
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
-from blkcolo_coordinator.group_state import GroupState
+from blkcolo_coordinator.group_state import ENDED, GroupState
 from blkcolo_primary.forward_state import ForwardState
 from blkcolo_secondary.replica_state import ReplicaState
-from blkcolo_secondary.stop_plan import StopMode
-from tests.sim.coordinator_node import COORDINATOR, CoordinatorNode
+from tests.sim.calls import COORDINATOR, Store
+from tests.sim.coordinator_node import CoordinatorNode
 from tests.sim.disks import Crash, Machine
 from tests.sim.faults import Faults, rot
 from tests.sim.host import Host, HostNode
 from tests.sim.network import Clock, Network, Stream
 from tests.sim.oracle import Oracle
+from tests.sim.orders import Orders
 from tests.sim.primary_node import unreachable
 from tests.sim.scenario import Scenario
 from tests.sim.vm import VmWrite
@@ -42,7 +43,6 @@ _SETTLING = 120.0
 #: The hosts of the pair, by the role that they begin in.
 _HOSTS = {"a": Role.PRIMARY, "b": Role.SECONDARY}
 _PROCESSES = (*_HOSTS, COORDINATOR)
-_LOGS = {Role.PRIMARY: "vm.intent", Role.SECONDARY: "journal"}
 
 
 class World:
@@ -69,18 +69,12 @@ class World:
             for name, role in _HOSTS.items()
         }
         self._coordinator_machine = Machine(COORDINATOR, self.rng, host=False)
-        self.coordinator_store: dict[str, Any] = {
-            "generation": 1,
-            "state": GroupState.STARTING,
-            "orders": deque(),
-            "primary": "a",
-            "secondary": "b",
-        }
+        self.store = Store("a", "b")
+        self.coordinator: CoordinatorNode | None = None
         self._nodes: dict[str, HostNode | None] = dict.fromkeys(_HOSTS)
-        self._coordinator: CoordinatorNode | None = None
         self._lives: Counter[str] = Counter()
         self._paused_until: dict[str, float] = defaultdict(float)
-        self._stream: Stream | None = None
+        self._streams: dict[str, Stream] = {}
         self._trace = trace
         self.faults = Faults(self)
         self._touched: set[str] = set()
@@ -93,12 +87,12 @@ class World:
     @property
     def primary(self) -> str:
         """The host that the coordinator takes for the primary."""
-        return str(self.coordinator_store["primary"])
+        return self.store.primary
 
     @property
     def secondary(self) -> str:
         """The host that it takes for the secondary."""
-        return str(self.coordinator_store["secondary"])
+        return self.store.secondary
 
     def other(self, host: str) -> str:
         """The other host of the pair."""
@@ -110,8 +104,9 @@ class World:
             return self._coordinator_machine
         return self.hosts[name].machine
 
-    def _lives_now(self, name: str) -> bool:
-        node = self._coordinator if name == COORDINATOR else self._nodes[name]
+    def lives(self, name: str) -> bool:
+        """True while the process runs."""
+        node = self.coordinator if name == COORDINATOR else self._nodes[name]
         return node is not None
 
     # Time and processes.
@@ -151,7 +146,7 @@ class World:
         self.note(name, "starts")
         try:
             if name == COORDINATOR:
-                self._coordinator = CoordinatorNode(self)
+                self.coordinator = CoordinatorNode(self)
             else:
                 self._start_node(self.hosts[name])
         except Crash:
@@ -166,12 +161,16 @@ class World:
         self._nodes[host.name] = HostNode(self, host)
 
     def _start_rotten(self, host: Host) -> None:
-        """A damaged middle is refused (secondary) or taken for "all may differ"."""
-        rotten = rot(host.machine, _LOGS[host.role], self.rng)
+        """A damaged middle is refused (journal) or taken for "all may differ"."""
+        machine = host.machine
+        if host.role is Role.PRIMARY:
+            rotten = rot(machine.folder, "vm.intent", self.rng, host=machine.host)
+        else:
+            rotten = rot(machine.buffer, "journal", self.rng, host=machine.host)
         if rotten is None:
             return
         self.note(host.name, f"byte {rotten.position} of {rotten.name} is wrong")
-        if host.role is Role.PRIMARY:
+        if rotten.name == "vm.intent":
             return
         try:
             HostNode(self, host)
@@ -185,7 +184,7 @@ class World:
 
     def kill(self, name: str) -> None:
         """The process dies if it lives, and comes back some time later."""
-        if self._lives_now(name):
+        if self.lives(name):
             self._die(name)
 
     def _die(self, name: str) -> None:
@@ -194,7 +193,7 @@ class World:
         self.tally[f"{name} {death}"] += 1
         self._lives[name] += 1
         if name == COORDINATOR:
-            self._coordinator = None
+            self.coordinator = None
         else:
             self._nodes[name] = None
         self._paused_until[name] = 0.0
@@ -202,8 +201,8 @@ class World:
         machine.crashed()
         if machine.host:
             self.oracle.sides[name].lost_power()
-        if self._stream is not None and name != COORDINATOR:
-            self._stream.cut()
+        if name != COORDINATOR:
+            self._cut_all()
         self.clock.after(self.rng.uniform(0.01, 0.3), lambda: self.start(name))
 
     def pause(self, name: str, seconds: float) -> None:
@@ -211,23 +210,41 @@ class World:
         self.note(name, f"hangs for {seconds:.2f} s")
         self._paused_until[name] = self.clock.now + seconds
 
-    def cut_stream(self) -> None:
-        """The connection breaks."""
-        if self._stream is not None:
-            self.note("network", "the stream is cut")
-            self._stream.cut()
+    def cut_streams(self) -> None:
+        """The connections between the hosts break."""
+        self.note("network", "the stream is cut")
+        self._cut_all()
+
+    def _cut_all(self) -> None:
+        for stream in self._streams.values():
+            stream.cut()
+
+    def sever(self, one: str, other: str, seconds: float) -> None:
+        """A link is down for a while."""
+        self.note("network", f"no way between {one} and {other} for {seconds:.2f} s")
+        self.tally["link down"] += 1
+        self.network.sever(one, other, seconds)
+        if COORDINATOR not in (one, other):
+            self._cut_all()
 
     def connect(self, host: str) -> Stream:
         """A connection from a primary to the other host."""
-        if self._stream is not None:
-            self._stream.cut()
-        stream = self._stream = Stream(self.network, self.clock)
-        peer = self._nodes[self.other(host)]
-        if peer is None:
-            stream.cut(unreachable(self.other(host)))
+        if host in self._streams:
+            self._streams[host].cut()
+        stream = self._streams[host] = Stream(self.network, self.clock)
+        name = self.other(host)
+        peer = self._nodes[name]
+        if peer is None or not self.network.reaches(host, name):
+            stream.cut(unreachable(name))
         else:
-            peer.receiving().accept(stream)
+            peer.accept(stream)
         return stream
+
+    def write_on(self, host: str, write: VmWrite) -> None:
+        """A write that has waited for its marks is done, whatever the role is now."""
+        node = self._nodes[host]
+        if node is not None:
+            node.write(write)
 
     def call(
         self,
@@ -235,8 +252,9 @@ class World:
         serve: Callable[[Any, Callable[[Any], None]], None],
         done: Callable[[Any], None],
         timeout: float,
+        caller: str = COORDINATOR,
     ) -> None:
-        """The coordinator calls a host."""
+        """The coordinator calls a host, or somebody who takes himself for it."""
 
         def at_callee(answer: Callable[[Any], None]) -> None:
             node = self._nodes[name]
@@ -252,7 +270,8 @@ class World:
 
             self.guard(name, work)()
 
-        self.network.call(at_callee, self.guard(COORDINATOR, done), timeout)
+        ends = (caller, name)
+        self.network.call(at_callee, self.guard(COORDINATOR, done), timeout, ends)
 
     # The run.
 
@@ -263,7 +282,7 @@ class World:
             self.start(name)
         self.clock.after(0.0, self._vm)
         self.faults.begin()
-        self._plan_orders()
+        Orders(self).plan()
         while self.clock.step(self.scenario.faults_end):
             self._check()
         self.network.faulty, self.quiet = False, True
@@ -284,64 +303,34 @@ class World:
         self._touched.clear()
 
     def _well(self) -> bool:
+        """Protected again; or failed over, or stopped, where that is the end."""
         first, second = (self._nodes[n] for n in (self.primary, self.secondary))
         primary = first.primary if first is not None else None
         secondary = second.secondary if second is not None else None
         if primary is None or secondary is None:
             return False
-        state = self.coordinator_store["state"]
-        if state is GroupState.FAILED_OVER:
+        if self.store.state is GroupState.FAILED_OVER:
             fenced = primary.core.state is ForwardState.FENCED
-            return fenced and secondary.replica.state is ReplicaState.FAILED_OVER
-        if state is GroupState.STOPPED:
+            done = fenced and secondary.replica.state is ReplicaState.FAILED_OVER
+            return done and not self.scenario.changes_roles
+        if self.store.state is GroupState.STOPPED:
             return bool(secondary.replica.state is ReplicaState.STOPPED)
-        return bool(primary.core.protected)
-
-    # What the VMs and the operator do.
+        return bool(primary.core.protected) and self.store.state not in ENDED
 
     def _vm(self) -> None:
         """The VMs write whenever they may."""
+        rng, calm = self.rng, self.scenario.calm
         if not self.quiet:
-            self.clock.after(self.rng.expovariate(50.0), self._vm)
-        first, second = (self._nodes[n] for n in (self.primary, self.secondary))
-        primary = first.primary if first is not None else None
-        secondary = second.secondary if second is not None else None
-        for write in VmWrite.burst(self.rng, SIZES):
-            if primary is not None and self._lives_now(primary.name):
-                self.guard(primary.name, partial(primary.vm_writes, write))()
-                self._check()
-        if secondary is None:
-            return
-        if self.rng.random() < (0.9 if secondary.replica.flushing else 0.5):
-            for write in VmWrite.burst(self.rng, SIZES):
-                if self._lives_now(secondary.name):
-                    self.guard(secondary.name, partial(secondary.vm_writes, write))()
-                    self._check()
-        elif self.rng.random() < 0.1:
-            self.guard(secondary.name, secondary.read_history)()
-
-    def _plan_orders(self) -> None:
-        rng, end = self.rng, self.scenario.faults_end
-        at = rng.uniform(0.3, end)
-        if self.scenario.stops:
-            mode = rng.choice((StopMode.ROLLBACK, StopMode.KEEP_LATEST))
-            self.clock.after(at, lambda: self._order(lambda c: c.order_stop(mode)))
-            self.clock.after(at + rng.uniform(0.5, 2.0), self._resume)
-        if self.scenario.fails_over:
-            older = rng.random() < 0.4
-            soon = self.scenario.stops and rng.random() < 0.7
-            when = at + rng.uniform(0.05, 0.4) if soon else rng.uniform(0.5, end)
-            self.clock.after(when, lambda: self._order_failover(older=older))
-
-    def _order(self, order: Callable[[CoordinatorNode], None]) -> None:
-        self.coordinator_store["orders"].append(order)
-
-    def _order_failover(self, *, older: bool) -> None:
-        force = self._nodes[self.primary] is None
-        self._order(lambda c: c.order_failover(force=force, older=older))
-
-    def _resume(self) -> None:
-        if self._coordinator is not None:
-            self._coordinator.resume()
-        if self.coordinator_store["state"] is GroupState.STOPPED:
-            self.clock.after(0.5, self._resume)
+            self.clock.after(rng.expovariate(10.0 if calm else 50.0), self._vm)
+        for name, node in self._nodes.items():
+            second = node.secondary if node is not None else None
+            often = 0.9 if second is not None and second.replica.flushing else 0.5
+            if node is None:
+                continue
+            if second is None or rng.random() < often:
+                for write in VmWrite.burst(rng, SIZES, calm=calm):
+                    if self.lives(name):
+                        self.guard(name, partial(node.vm_writes, write))()
+                        self._check()
+            elif rng.random() < 0.1:
+                self.guard(name, second.clients.read_history)()

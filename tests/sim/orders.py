@@ -1,0 +1,82 @@
+"""What the operator of a simulated group asks for, by its scenario.
+
+An order waits until the coordinator looks at it. Roles are changed again and again
+until the faults end; then a survivor without a partner gets one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from blkcolo_coordinator.group_state import GroupState
+from blkcolo_coordinator.roles import Side
+from blkcolo_secondary.stop_plan import StopMode
+from tests.sim.calls import COORDINATOR
+
+if TYPE_CHECKING:
+    from tests.sim.calls import Order
+    from tests.sim.world import World
+
+_LOSERS = (None, Side.PRIMARY, Side.SECONDARY)
+
+
+class Orders:
+    """The operator of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = world.rng
+
+    def plan(self) -> None:
+        """What will be ordered, and when."""
+        world, rng, scenario = self._world, self._rng, self._world.scenario
+        at = rng.uniform(0.3, scenario.faults_end)
+        if scenario.stops:
+            mode = rng.choice((StopMode.ROLLBACK, StopMode.KEEP_LATEST))
+            world.clock.after(at, lambda: self._order(lambda c: c.order_stop(mode)))
+            world.clock.after(at + rng.uniform(0.5, 2.0), self._resume)
+        if scenario.fails_over:
+            soon = scenario.stops and rng.random() < 0.7
+            late = rng.uniform(0.5, scenario.faults_end)
+            when = at + rng.uniform(0.05, 0.4) if soon else late
+            world.clock.after(when, self._fail_over)
+        if scenario.changes_roles:
+            world.clock.after(rng.uniform(0.5, 1.5), self._change_roles)
+
+    def _order(self, order: Order) -> None:
+        self._world.store.orders.append(order)
+
+    def _fail_over(self) -> None:
+        """With force where the primary seems to be dead."""
+        world, older = self._world, self._rng.random() < 0.4
+        force = not world.lives(world.primary)
+        if not world.network.reaches(COORDINATOR, world.primary):
+            force = True
+        self._order(lambda c: c.roles.order_failover(force=force, older=older))
+
+    def _change_roles(self) -> None:
+        world, rng = self._world, self._rng
+        world.clock.after(rng.uniform(0.2, 1.2), self._change_roles)
+        match world.store.state:
+            case GroupState.FAILED_OVER:
+                loser = Side.PRIMARY if world.quiet else rng.choice(_LOSERS)
+                self._order(lambda c: c.roles.order_reprotect(loser))
+            case GroupState.SWITCHING_OVER:
+                if rng.random() < 0.3 and not world.quiet:
+                    self._fail_over()
+            case GroupState.STARTING | GroupState.PROTECTED | GroupState.UNPROTECTED:
+                if world.quiet:
+                    return
+                if rng.random() < 0.6:
+                    self._order(lambda c: c.roles.order_switchover())
+                elif rng.random() < 0.6:
+                    self._fail_over()
+            case _:
+                pass
+
+    def _resume(self) -> None:
+        world = self._world
+        if world.coordinator is not None:
+            world.coordinator.resume()
+        if world.store.state is GroupState.STOPPED or not world.quiet:
+            world.clock.after(0.5, self._resume)
