@@ -12,7 +12,6 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-import grpc
 import pytest
 
 from blkcolo.v1 import types_pb2
@@ -217,23 +216,26 @@ def test_full_intent_log_fails_the_write_before_it_is_done(
         assert stack.primary_status().state == types_pb2.FORWARD_STATE_FENCED
 
 
-def test_full_disk_of_the_coordinator_is_told_and_ends_nothing(
+def test_full_disk_of_the_coordinator_is_told_and_forbids_no_failover(
     tmp_path: Path, small_disk: Callable[[Path, int], SmallDisk]
 ) -> None:
     disk = small_disk(tmp_path / "coordinator", 1)
     with running(tmp_path, sizes=(SIZE,), max_interval=0.01) as stack:
         disk.fill()
-        wait_until(
-            lambda: stack.group().failure.reason == types_pb2.REASON_DISK_FULL,
-            "the full disk is reported",
-        )
         with NbdClient(stack.nbd["primary"], "disk0") as vm:
-            vm.write(0, b"a" * 4096)
-        with pytest.raises(grpc.RpcError) as refusal:
-            stack.failover()  # it needs a stored generation
-        assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert stack.primary_status().state != types_pb2.FORWARD_STATE_FENCED
-        assert_goes_on(stack, disk)
+
+            def told() -> bool:
+                vm.write(0, b"a" * 4096)  # so that there is something to commit
+                return stack.group().failure.reason == types_pb2.REASON_DISK_FULL
+
+            wait_until(told, "the full disk is reported")
+            vm.write(0, b"b" * 4096)
+        assert stack.failover().primary_fenced  # its generation has room of its own
+        disk.free()
+        stack.kill("coordinator")
+        stack.start("coordinator")
+        stack.wait_state(types_pb2.GROUP_STATE_FAILED_OVER)
+        assert stack.group().generation == 2
 
 
 @pytest.mark.parametrize("durability", ["process", "host"])

@@ -2,9 +2,10 @@
 
 A failover moves no data before it is answered, but what makes it hold is written: on
 the secondary the intent log anew, and a record in the journal; on the primary the
-fence. Where a file system is full neither fits, and a checkpoint that is whole could
-not be reached. So each stream begins with such a file on both sides, and a failover
-begins by removing it. The next stream fills it again.
+fence; on the coordinator the generation. Where a file system is full none of these
+fits, and a checkpoint that is whole could not be reached. So each stream begins with
+such a file on both sides, and a failover begins by removing it; the coordinator removes
+its own where it must. The next stream, or start, fills it again.
 
 Its bytes are such that no file system makes them smaller.
 """

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import DataLoss, Reason, from_os_error
+from blkcolo import reserve
+from blkcolo.errors import DataLoss, Exhausted, Reason, from_os_error
+from blkcolo.posix_files import PosixFolder
 from blkcolo_coordinator import event_table
 from blkcolo_coordinator.events import Look
 from blkcolo_coordinator.group_state import GroupState
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from blkcolo_coordinator.events import GroupEvent
 
+#: Room for what must be stored where the disk is full.
+_RESERVE_BYTES = 128 << 10
 _VERSION = 5
 _SCHEMA = """
 CREATE TABLE groups (
@@ -143,6 +147,13 @@ class Store:
             newer = f"version {version}, this program knows {_VERSION}"
             raise self._unusable(newer)
         self.events = event_table.EventTable(self._database)
+        self._folder = PosixFolder(path.parent)
+        with suppress(Exhausted):  # a full disk forbids no start; the next one tries
+            reserve.fill(self._folder, self._reserve, _RESERVE_BYTES)
+
+    @property
+    def _reserve(self) -> str:
+        return f"{self._path.name}.reserve"
 
     def _unusable(self, why: str) -> DataLoss:
         return DataLoss(
@@ -209,6 +220,9 @@ class Store:
     ) -> None:
         """Writes a group, and what is told of it, in one step.
 
+        What must be durable, as a failover's generation, has room of its own where the
+        disk is full.
+
         Args:
             record: the group.
             durable: it survives power loss when this returns.
@@ -218,6 +232,22 @@ class Store:
         Raises:
             BlkcoloError: the disk refused; nothing is written.
         """
+        try:
+            self._write(record, durable=durable, events=events, look=look)
+        except Exhausted:
+            if not durable:
+                raise
+            reserve.release(self._folder, self._reserve)
+            self._write(record, durable=durable, events=events, look=look)
+
+    def _write(
+        self,
+        record: GroupRecord,
+        *,
+        durable: bool,
+        events: Sequence[GroupEvent],
+        look: Look | None,
+    ) -> None:
         row = (
             record.name,
             record.primary_address,
