@@ -17,7 +17,7 @@ class ForwardSettings(Section):
     in memory, or when it is on the secondary's disk. Later is slower and loses less."""
     window_bytes: ByteSize = Field(32 << 20, ge=1 << 20)
     """Bytes in flight to the secondary; bounds memory and what a lost link loses."""
-    batch_bytes: ByteSize = Field(1 << 20, ge=4096, le=4 << 20)
+    batch_bytes: ByteSize = Field(2 << 20, ge=4096, le=4 << 20)
     """Data in one message; larger is more throughput, smaller less delay."""
     gather_seconds: float = Field(0.002, ge=0, le=1)
     """With `async`: how long a write may wait for others to share its message. Longer
