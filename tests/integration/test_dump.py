@@ -86,6 +86,7 @@ def test_bundle_has_all_that_helps_and_no_secret(stack: Stack, tmp_path: Path) -
         *("command.txt", "host.json", "missing.txt", "versions.json"),
         *("status/primary.json", "status/secondary.json"),
         *("status/groups.json", "status/checkpoints.json", "logs/primary.log"),
+        *("status/explain.json", "status/events.json"),
         *("state/primary/vm1/disk0.txt", "state/secondary/vm1/disk0.txt"),
         *("state/secondary/vm1/journal.json", "state/coordinator/store.json"),
     }
@@ -100,6 +101,10 @@ def assert_helpful(stack: Stack, found: dict[str, str]) -> None:
     assert group["state"] == "GROUP_STATE_PROTECTED"
     (listed,) = json.loads(found["status/checkpoints.json"])
     assert [int(each["epoch"]) for each in listed["checkpoints"]] == [committed]
+    (explained,) = json.loads(found["status/explain.json"])
+    assert {verb["verb"]: verb["possible"] for verb in explained["verbs"]}["protect"]
+    events = json.loads(found["status/events.json"])
+    assert events[-1]["message"] == "protected, was starting"
     assert json.loads(found["state/secondary/vm1/journal.json"])["committed"] == (
         committed
     )

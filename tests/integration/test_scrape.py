@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 import threading
 import urllib.request
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from blkcolo.addresses import Address
 from blkcolo.metrics import MetricsServer
 from tests.nbd_client import NbdClient
 from tests.stack import MIB, NAMES, Stack, free_ports, running, wait_until
+from tests.tools import require_tool
 from tests.tracer import traced
 
 if TYPE_CHECKING:
@@ -54,6 +56,18 @@ def test_series_of_a_group_and_of_a_volume_are_bounded(stack: Stack, name: str) 
     assert len(both) == 2 * len(of_volume)
     assert len(of_group) - len(both) <= _SERIES_OF_A_GROUP[name]
     assert len(series) - len(of_group) <= _SERIES_OF_A_SERVICE
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_promtool_has_nothing_against_the_metrics(stack: Stack, name: str) -> None:
+    done = subprocess.run(
+        [require_tool("promtool"), "check", "metrics"],
+        input=stack.scrape(name),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_volumes_are_told_apart_and_sum_up_to_the_group(stack: Stack) -> None:

@@ -103,6 +103,14 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
         "Seconds until it is complete at this speed; no sample if unknown.",
         lambda group: group.resync_run.eta_seconds if group.resync_run else None,
     ),
+    "verify_total_bytes": (
+        "Bytes that the verify which runs compares in all; no sample when none runs.",
+        lambda group: _verify_progress(group)[1],
+    ),
+    "verify_done_bytes": (
+        "Bytes of it that are compared.",
+        lambda group: _verify_progress(group)[0],
+    ),
     "last_verified_checkpoint": (
         "The newest checkpoint behind a complete verify; no sample before one.",
         lambda group: group.core.verification.checkpoint,
@@ -112,6 +120,14 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
         lambda group: group.verify.completed_at or None,
     ),
 }
+
+
+def _verify_progress(group: ForwardGroup) -> tuple[int, int] | tuple[None, None]:
+    """Done and total bytes of the verify that runs."""
+    running = group.core.verification.running
+    if running is None:
+        return None, None
+    return running.comparison.done_bytes, running.comparison.total_bytes
 
 
 class ForwardCollector(Collector):

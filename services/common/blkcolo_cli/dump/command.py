@@ -22,7 +22,7 @@ from blkcolo_coordinator.settings import CoordinatorSettings
 from blkcolo_node.settings import PrimarySettings, SecondarySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from blkcolo.addresses import Address
     from blkcolo.grpc_client import Dialer
@@ -183,12 +183,19 @@ def _take_groups(
             return address, service_facts.dialer_of(configured)
         return where.coordinator, where.dialer()
 
-    bundle.take(
-        "status/groups.json", lambda: service_facts.status_of_groups(*reached())
-    )
-    bundle.take(
-        "status/checkpoints.json", lambda: service_facts.checkpoints(*reached())
-    )
+    for name, ask in {
+        "groups": service_facts.status_of_groups,
+        "explain": service_facts.explained,
+        "checkpoints": service_facts.checkpoints,
+        "events": service_facts.events,
+    }.items():
+        bundle.take(f"status/{name}.json", partial(_ask, ask, reached))
+
+
+def _ask(
+    ask: Callable[[Address, Dialer], str], reached: Callable[[], tuple[Address, Dialer]]
+) -> str:
+    return ask(*reached())
 
 
 def _tail(path: Path, lines: int) -> str:

@@ -7,12 +7,15 @@ import http.client
 import json
 import ssl
 import urllib.request
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import grpc
 from google.protobuf.json_format import MessageToDict
 
 from blkcolo.errors import BlkcoloError
 from blkcolo.grpc_client import Dialer, call
+from blkcolo.grpc_errors import to_domain
 from blkcolo.security.certificate_files import CertificateFiles
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import primary_pb2, primary_pb2_grpc, secondary_pb2, secondary_pb2_grpc
@@ -72,23 +75,47 @@ def status_of_groups(address: Address, dialer: Dialer) -> str:
 
 def checkpoints(address: Address, dialer: Dialer) -> str:
     """What failover can lead to, group by group; raises BlkcoloError."""
+    request = pb.ListCheckpointsRequest
+    return _asked(address, dialer, partial(_of_each, "ListCheckpoints", request))
+
+
+def explained(address: Address, dialer: Dialer) -> str:
+    """What each verb needs, group by group; raises BlkcoloError."""
+    return _asked(address, dialer, partial(_of_each, "Explain", pb.ExplainRequest))
+
+
+def events(address: Address, dialer: Dialer) -> str:
+    """All that the coordinator still knows to have happened; raises BlkcoloError."""
 
     async def ask(coordinator: Coordinator) -> list[_Json]:
-        stub, found = coordinator.stub, []
-        for group in await coordinator.list_groups():
-            name = group.spec.name
-            request = pb.ListCheckpointsRequest(group=name)
-            try:
-                answer = await call(
-                    stub.ListCheckpoints, request, ASK_SECONDS, coordinator.peer
-                )
-            except BlkcoloError as error:  # the others' are to be had all the same
-                found.append({"group": name, "error": str(error)})
-            else:
-                found.append({"group": name, **_plain(answer)})
-        return found
+        answers = coordinator.stub.WatchEvents(
+            pb.WatchEventsRequest(), timeout=ASK_SECONDS
+        )
+        try:
+            return [_plain(each) async for part in answers for each in part.events]
+        except grpc.aio.AioRpcError as error:
+            raise to_domain(error, coordinator.peer) from error
 
     return _asked(address, dialer, ask)
+
+
+async def _of_each(
+    method: str, request: Callable[..., Message], coordinator: Coordinator
+) -> list[_Json]:
+    """One answer a group, or why there is none: the others' are to be had anyway."""
+    found = []
+    for group in await coordinator.list_groups():
+        name = group.spec.name
+        asked = getattr(coordinator.stub, method)
+        try:
+            answer = await call(
+                asked, request(group=name), ASK_SECONDS, coordinator.peer
+            )
+        except BlkcoloError as error:
+            found.append({"group": name, "error": str(error)})
+        else:
+            found.append({"group": name, **_plain(answer)})
+    return found
 
 
 def _asked(
