@@ -339,11 +339,14 @@ class Replica:
         Kept checkpoints before it go. Where it leads back to the committed one, a
         failover would be wrong until the next commit, which drops it: so the stream
         faults, which ends the protection, and the next one begins with a checkpoint.
+        Where the layers are being undone, or were, nothing is given up any more.
 
         Raises:
             BlkcoloError: the journal could not be written: nothing happened.
         """
         committed = self.committed
+        if self.flushing or self.tracks:
+            return
         if committed is not None and epoch <= committed:
             self._checkpoints.give_up_before(epoch)
         elif self.stream is not None:
