@@ -238,20 +238,25 @@ class SecondaryNode:
         generation: int,
         steps: Generator[Sync, None, Any],
         answer: Callable[..., None],
+        *,
+        synced: bool = False,
     ) -> None:
         try:
             sync = next(steps)
         except BlkcoloError as error:
             answer(error)
         except StopIteration as end:
-            epoch, holds = end.value.epoch, self.replica.committed
+            # A stop may have given the checkpoint up since; its number stays.
+            epoch, holds = end.value.epoch, self.replica.journal.state.committed
             self._say(f"commits {epoch}")
             self.world.tally["commit"] += 1
             self.world.oracle.commit_answered(self.name, epoch, holds or 0)
-            self.side.admitted(generation)
+            if not synced:  # otherwise it was admitted before that
+                self.side.admitted(generation)
             answer(end.value)
             self.world.later(self.name, self._work_time(), self._sweep)
         else:
+            self.side.admitted(generation)
             self.world.later(self.name, self._work_time(), lambda: carry_out(sync))
 
         def carry_out(sync: Sync) -> None:
@@ -262,7 +267,7 @@ class SecondaryNode:
             except BlkcoloError as error:
                 answer(error)
             else:
-                self._commit(generation, steps, answer)
+                self._commit(generation, steps, answer, synced=True)
 
     def _sweep(self) -> None:
         try:
