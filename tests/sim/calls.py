@@ -36,6 +36,7 @@ class Store:
         loser: the side that a reprotect demotes.
         fenced_clean: a switchover's fence was answered.
         failover_to: the kept checkpoint that a failover was asked for.
+        failover_forced: it goes on without the primary's answer.
     """
 
     primary: str
@@ -46,6 +47,7 @@ class Store:
     loser: Side = Side.PRIMARY
     fenced_clean: bool = False
     failover_to: int | None = None
+    failover_forced: bool = False
 
     def after(self, event: Event) -> GroupState:
         """The state after an event; raises Refused."""

@@ -46,8 +46,8 @@ class RoleRuns:
         """Takes up what is unfinished; both sides were asked before."""
         match self._store.state:
             case GroupState.FAILING_OVER:
-                epoch = self._store.failover_to
-                self._fail_over(FailoverRun("vm", False, epoch, ordered=True))
+                force, epoch = self._store.failover_forced, self._store.failover_to
+                self._fail_over(FailoverRun("vm", force, epoch, ordered=True))
             case GroupState.FAILED_OVER:
                 self._fence_late()
             case GroupState.SWITCHING_OVER:
@@ -76,7 +76,8 @@ class RoleRuns:
         epoch = kept[0] if older and kept else None
         seen.say(f"failover ordered, force={force}, checkpoint {epoch or 'committed'}")
         store.state = store.after(Event.FAIL_OVER)
-        store.fenced_clean, store.failover_to = False, epoch
+        store.fenced_clean = False
+        store.failover_to, store.failover_forced = epoch, force
         self._world.oracle.fails_over()
         if seen.primary and seen.primary["state"] is ForwardState.RESYNCING:
             self._world.tally["failover ordered while resyncing"] += 1
