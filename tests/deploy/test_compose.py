@@ -101,6 +101,12 @@ def test_prometheus_scrapes_all_services_and_evaluates_the_rules(
     deployment: Deployment,
 ) -> None:
     wait_until_all_is_scraped(deployment.ask_prometheus)
+    # No certificates: the engine would make that folder, and `certs init` refuse it.
+    mounts = deployment.inspect("prometheus")["Mounts"]
+    assert {each["Destination"] for each in mounts} == {
+        "/prometheus",
+        "/etc/prometheus",
+    }
 
 
 def test_a_pair_in_containers_replicates_and_fails_over(

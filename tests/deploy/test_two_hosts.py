@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,14 @@ class TwoHosts:
         for above in (self.pki, *self.pki.parents[:3]):
             above.chmod(0o755)  # pytest's own are for the tests' user alone
 
-    def compose(self, engine: Engine, *arguments: str) -> None:
+    def compose(self, engine: Engine, *arguments: str) -> str:
         profiles = ["primary"] if engine is self.one else ["secondary", "coordinator"]
         named = (f"--profile={each}" for each in [*profiles, "monitoring"])
-        engine.compose(_PROJECT, *named, *arguments, **self.variables)
+        return engine.compose(_PROJECT, *named, *arguments, **self.variables)
+
+    def is_healthy(self, engine: Engine, service: str) -> bool:
+        name = self.compose(engine, "ps", "--quiet", service).strip()
+        return bool(engine.inspect(name)["State"]["Health"]["Status"] == "healthy")
 
     def run(self, command: str, *arguments: str, check: bool = True) -> str:
         host = on_host(self.hosts.other)
@@ -128,6 +133,12 @@ def pair(
 def test_pair_on_two_hosts_is_scraped_and_outlives_the_first(pair: TwoHosts) -> None:
     wait_until(pair.is_protected, "protected", 60)
     wait_until_all_is_scraped(pair.ask_prometheus)
+    for engine, service in (
+        (pair.one, "primary-host"),
+        (pair.other, "secondary-host"),
+        (pair.other, "coordinator-host"),
+    ):
+        wait_until(partial(pair.is_healthy, engine, service), f"{service} healthy", 60)
     pair.qemu_io("primary", "write -P 0xaa 0 4M")
     committed = int(json.loads(pair.grpcurl("Checkpoint"))["epoch"])
     pair.lose_the_first()
