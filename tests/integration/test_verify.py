@@ -94,6 +94,24 @@ def test_equal_disks_are_found_equal_and_the_next_checkpoint_is_verified(
     assert stack.primary_status().last_verified_checkpoint == epoch
 
 
+def test_last_verify_is_known_behind_a_restart(tmp_path: Path) -> None:
+    with running(tmp_path, sizes=(MIB,)) as stack:
+        assert blkcolo(stack, "verify")[0] == 0
+        epoch = stack.checkpoint()
+        wait_until(
+            lambda: stack.primary_status().last_verified_checkpoint == epoch,
+            "it is verified",
+        )
+        at = stack.primary_status().last_verified_timestamp_seconds
+        stack.kill("primary")
+        stack.start("primary")
+        stack.wait_state(PROTECTED)
+        status = stack.primary_status()
+        assert status.last_verified_timestamp_seconds == at
+        assert status.last_verified_checkpoint == epoch
+        assert sample(stack, "last_verified_checkpoint") == epoch
+
+
 def test_flipped_bytes_are_found_exactly_repaired_and_told(stack: Stack) -> None:
     before = sample(stack, "verify_mismatching_blocks_total") or 0
     flip(stack)

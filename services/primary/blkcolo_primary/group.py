@@ -351,6 +351,7 @@ class ForwardGroup:
         """Learns of a commit."""
         began = perf_counter()
         committed = self.core.do_checkpoint(epoch, generation)
+        self.verify.committed()
         self._clearing.committed()
         self.changed.fire()
         self.stalls.observe(perf_counter() - began)

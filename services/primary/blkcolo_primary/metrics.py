@@ -113,11 +113,11 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "last_verified_checkpoint": (
         "The newest checkpoint behind a complete verify; no sample before one.",
-        lambda group: group.core.verification.checkpoint,
+        lambda group: group.verify.verified.checkpoint,
     ),
     "last_verified_timestamp_seconds": (
         "When the last verify was complete; no sample before one.",
-        lambda group: group.verify.completed_at or None,
+        lambda group: group.verify.verified.completed_at or None,
     ),
 }
 

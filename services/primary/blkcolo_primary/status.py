@@ -49,8 +49,8 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         volumes=[encode_volume(volume) for volume in group.volumes],
         nbd_uris=[nbd_uri(volume.name) for volume in group.volumes],
         ack_policy=types_pb2.AckPolicy.Value(policy),
-        last_verified_checkpoint=core.verification.checkpoint,
-        last_verified_timestamp_seconds=group.verify.completed_at,
+        last_verified_checkpoint=group.verify.verified.checkpoint,
+        last_verified_timestamp_seconds=group.verify.verified.completed_at,
     )
     run = group.resync_run
     if run is not None:

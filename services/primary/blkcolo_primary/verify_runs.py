@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
-from blkcolo.errors import Reason, Refused
+from blkcolo.errors import BlkcoloError, Reason, Refused
+from blkcolo_primary import verify_record
 from blkcolo_primary.comparison_run import ComparisonRun
 from blkcolo_primary.forward_state import ForwardState
+from blkcolo_primary.verify_record import VerifyRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from blkcolo_primary.verification import VerifyPass
 
 _log = structlog.get_logger(__name__)
+
+#: The continuous scrub of a small disk ends often: it is recorded so often at most.
+_RECORD_SECONDS = 60.0
 
 
 class VerifyRuns:
@@ -47,8 +53,36 @@ class VerifyRuns:
         self._work = work
         self._changed = changed
         self._scrub_limit = scrub_limit
-        #: When the last pass was complete, seconds since 1970; 0 before the first.
-        self.completed_at = 0.0
+        self._record = verify_record.load(core.folder, core.group)
+        self._recorded_at = -_RECORD_SECONDS
+
+    @property
+    def verified(self) -> VerifyRecord:
+        """What is known of the copy that the stream goes to, from before a restart too.
+
+        Nothing without a stream since the start: nobody knows which copy it will be.
+        """
+        same = self._record.replica_id == self._core.replica_id
+        return self._record if same else VerifyRecord()
+
+    def committed(self) -> None:
+        """A checkpoint was committed: the first one behind a pass is recorded."""
+        checkpoint = self._core.verification.checkpoint
+        if checkpoint is None or checkpoint == self.verified.checkpoint:
+            return
+        core, now = self._core, time.monotonic()
+        self._record = replace(self.verified, checkpoint=checkpoint)
+        if now - self._recorded_at < _RECORD_SECONDS:
+            return
+        self._recorded_at = now
+        try:
+            verify_record.save(core.folder, core.group, self._record)
+        except BlkcoloError as error:  # the checkpoint holds all the same
+            _log.warning(
+                "verify not recorded: a restart forgets it",
+                group=core.group,
+                error=str(error),
+            )
 
     async def run(self) -> None:
         """Runs what is asked for, and the scrub, until cancelled.
@@ -80,7 +114,9 @@ class VerifyRuns:
         )
         await run.run(lambda: self._core.verification.running is running)
         if running.complete:
-            self.completed_at = time.time()
+            self._record = VerifyRecord(
+                self._core.replica_id, time.time(), self.verified.checkpoint
+            )
             write = _log.debug if running.scrub else _log.info
             write(
                 "verify complete",
