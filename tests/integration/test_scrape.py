@@ -7,13 +7,16 @@ import re
 import subprocess
 import threading
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from blkcolo import on_loop
 from blkcolo.addresses import Address
 from blkcolo.metrics import MetricsServer
 from tests.nbd_client import NbdClient
@@ -121,6 +124,24 @@ async def test_states_are_collected_on_the_event_loop() -> None:
         server.stop()
     assert "blkcolo_test 1.0" in text
     assert states.asked_on == [threading.get_ident()]
+
+
+async def test_scrape_of_a_loop_that_hangs_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(on_loop, "_TIMEOUT", 0.1)
+    (port,) = free_ports(1)
+    address = Address.parse(f"127.0.0.1:{port}")
+    server = MetricsServer(address, CollectorRegistry(), None, [Thread()])
+    server.start()
+    with ThreadPoolExecutor(1) as reader:
+        answer = reader.submit(_read, port)
+        wait([answer], 10)  # on the loop's own thread: it does nothing else meanwhile
+    server.stop()
+    with pytest.raises(HTTPError, match="503") as refused:
+        answer.result()
+    with refused.value as body:
+        assert b"too busy" in body.read()
 
 
 def _read(port: int) -> str:
