@@ -104,11 +104,16 @@ def test_flipped_bits_end_in_a_new_stream_and_never_in_wrong_data(
             # Payload, columns and frame headers alike.
             for at in (1, 7, 60, 300, 2000, 30000, 65000):
                 proxy.corrupt(at)
-                for _ in range(40):
-                    data = rng(at).randbytes(4096)
-                    vm.write(rng(at).randrange(1, 2000) * 4096, data)
-                    vm.write(at * 100, data)
-                wait_until(lambda: proxy.corrupted, "a bit is flipped")
+                seeded = rng(at)
+
+                def flipped(at: int = at, seeded: random.Random = seeded) -> bool:
+                    for _ in range(40):  # more where a resync leaves some unsent
+                        data = seeded.randbytes(4096)
+                        vm.write(seeded.randrange(1, 2000) * 4096, data)
+                        vm.write(at * 100, data)
+                    return proxy.corrupted
+
+                wait_until(flipped, "a bit is flipped")
                 wait_until(lambda: _checkpointed(stack), "a checkpoint is committed")
                 assert_equal_images(stack)
         assert stack.primary_status().resent_bytes > 0
