@@ -71,7 +71,7 @@ class Oracle:
         """A failover, or a switchover, leads to this checkpoint."""
         last, self._last_checkpoint = self._last_checkpoint, None
         assert last in (None, epoch), f"the switchover led to {epoch}, not to {last}"
-        self._switched = last is not None
+        self._switched = self._switched or last is not None
 
     def switched_over(self) -> None:
         """A switchover is done."""

@@ -68,6 +68,8 @@ class SecondaryNode:
         self._stream: Stream | None = None
         self._flush: Iterator[Any] | None = None
         self.clients = ViewClients(world, host, self.replica)
+        if self.replica.state in _ENDED:  # it may have died before it said so
+            world.oracle.led_to(self.replica.shown)
         if self.replica.flushing:
             self._start_flush()
 
