@@ -280,7 +280,7 @@ def test_nbd_refuses_other_roles_and_expired_certificates(
     uri = stack.uri("primary").partition("?")[0] + f"?tls-certificates={folder}"
     output = run("nbdinfo", uri, check=False)
     assert "export-size" not in output
-    assert logged in stack.log("primary")
+    wait_until(lambda: logged in stack.log("primary"), "the refusal is logged")
     assert 'blkcolo_denied_total{method="nbd",roles="observer"}' in (
         stack.scrape("primary")
     )
