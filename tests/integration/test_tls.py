@@ -295,7 +295,7 @@ def test_nbd_refuses_a_foreign_ca_and_is_refused_by_its_clients(
     assert "export-size" not in run("nbdinfo", theirs, check=False)
     (mixed / "ca-cert.pem").write_bytes(lab.ca.read_bytes())
     assert "export-size" not in run("nbdinfo", theirs, check=False)
-    assert "TLS handshake" in stack.log("primary")
+    wait_until(lambda: "TLS handshake" in stack.log("primary"), "it is logged")
 
 
 def start_tls(port: int, sent: bytes = b"") -> socket.socket:
