@@ -30,6 +30,7 @@ class Machine:
         host: its crashes are losses of power.
         fuse: file operations until the process dies; None: it does not.
         failing: so many of the next file operations fail.
+        fails_in: the file operation that comes so many behind the next one fails.
     """
 
     def __init__(self, name: str, rng: random.Random, *, host: bool) -> None:
@@ -37,6 +38,7 @@ class Machine:
         self.host = host
         self.fuse: int | None = None
         self.failing = 0
+        self.fails_in: int | None = None
         self.rng = rng
         #: State files of a group, whatever its role; and those of its Disk Buffer.
         self.folder = SimFolder(self)
@@ -55,6 +57,10 @@ class Machine:
         if self.fuse is not None:
             self.fuse -= 1
             return self.fuse <= 0
+        if self.fails_in is not None:
+            self.fails_in -= 1
+            if self.fails_in < 0:
+                self.fails_in, self.failing = None, self.failing + 1
         if self.failing:
             self.failing -= 1
             number = self.rng.choice((errno.EIO, errno.ENOSPC))
@@ -68,7 +74,7 @@ class Machine:
 
     def crashed(self) -> None:
         """The process is dead; with `host`, the power was lost."""
-        self.fuse, self.failing = None, 0
+        self.fuse, self.failing, self.fails_in = None, 0, None
         if self.host:
             for file in self.images:
                 file.lose_power()

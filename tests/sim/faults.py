@@ -58,8 +58,13 @@ class Faults:
 
     def refusal(self, name: str) -> None:
         """The disk may refuse one of the next file operations."""
-        if not self._world.quiet and self._rng.random() < 0.2:
-            self._world.machine(name).failing = 1
+        if not self._world.quiet and self._rng.random() < 0.4:
+            self._world.machine(name).fails_in = self._rng.randint(0, 3)
+
+    def lonely(self, name: str) -> None:
+        """The coordinator may lose its way to a host, at a bad moment."""
+        if not self._world.quiet and self._rng.random() < 0.1:
+            self._world.sever(COORDINATOR, name, self._rng.uniform(0.1, 1.5))
 
     def _rival(self) -> None:
         """A call in an older generation, or of an old epoch in the current one.
@@ -82,7 +87,9 @@ class Faults:
             calls = _calls_of_secondary(generation, epoch)
         if not stale:
             calls = calls[:1]  # what does no harm when it is said again
-        if host == world.primary and world.store.state in ENDED:
+        if world.store.state in ENDED and rng.random() < 0.5:
+            host = world.primary
+            known = world.oracle.sides[host].newest
             calls = [lambda node, answer: answer(node.forwarding().start(known))]
         if known > 0 and epoch >= 0 and answered is not None:
             call = rng.choice(calls)

@@ -13,6 +13,7 @@ from blkcolo.intent_log import IntentLog
 from blkcolo.roles import GroupsInRole, Role
 from blkcolo.stream import StreamFailure
 from blkcolo_node import role_change, role_file
+from tests.sim.calls import COORDINATOR
 from tests.sim.disks import Machine
 from tests.sim.primary_node import PrimaryNode
 from tests.sim.secondary_node import SecondaryNode
@@ -136,6 +137,7 @@ class HostNode:
         side.admitted(generation)
         if served:
             side.was_demoted()
+            self.world.faults.moment(self.host.name, weight=3)
 
     def _demote(self, primary: PrimaryNode, generation: int) -> None:
         if role_change.needs_fence(primary.core, generation):
@@ -169,6 +171,7 @@ class HostNode:
     def _changes(self) -> None:
         self.world.faults.moment(self.host.name, weight=3)
         self.world.faults.refusal(self.host.name)
+        self.world.faults.moment(COORDINATOR, weight=3)
 
     def _say(self, text: str) -> None:
         self.world.note(self.host.name, text)

@@ -80,4 +80,5 @@ class MarkedWrites:
                 self._world.write_on(self._name, write)
             self._sync()
 
-        self._world.later(self._name, self._world.rng.uniform(0, 0.01), done)
+        slowest = 0.1 if self._world.rng.random() < 0.1 else 0.01
+        self._world.later(self._name, self._world.rng.uniform(0, slowest), done)

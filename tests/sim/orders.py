@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.sim.calls import Order
     from tests.sim.world import World
 
-_LOSERS = (None, Side.PRIMARY, Side.SECONDARY)
+_LOSERS = (None, Side.PRIMARY, Side.SECONDARY, Side.SECONDARY)
 
 
 class Orders:
@@ -42,6 +42,8 @@ class Orders:
             world.clock.after(when, self._fail_over)
         if scenario.changes_roles:
             world.clock.after(rng.uniform(0.5, 1.5), self._change_roles)
+            if scenario.stops:
+                world.clock.after(rng.uniform(1.0, 3.0), self._stop_discarded)
 
     def _order(self, order: Order) -> None:
         self._world.store.orders.append(order)
@@ -49,6 +51,8 @@ class Orders:
     def _fail_over(self) -> None:
         """With force where the primary seems to be dead."""
         world, older = self._world, self._rng.random() < 0.4
+        if world.scenario.changes_roles and self._rng.random() < 0.3:
+            world.sever(COORDINATOR, world.primary, self._rng.uniform(0.5, 2.0))
         force = not world.lives(world.primary)
         if not world.network.reaches(COORDINATOR, world.primary):
             force = True
@@ -71,8 +75,20 @@ class Orders:
                     self._order(lambda c: c.roles.order_switchover())
                 elif rng.random() < 0.6:
                     self._fail_over()
+            case GroupState.STOPPED:
+                if rng.random() < 0.4 and not world.quiet:
+                    self._fail_over()
             case _:
                 pass
+
+    def _stop_discarded(self) -> None:
+        """Brings back what a side held before it was to be a copy."""
+        world = self._world
+        if world.quiet:
+            return
+        world.clock.after(0.02, self._stop_discarded)
+        if world.discarding and self._rng.random() < 0.1:
+            self._order(lambda c: c.order_stop(StopMode.ROLLBACK))
 
     def _resume(self) -> None:
         world = self._world

@@ -213,7 +213,11 @@ class PrimaryNode:
     ) -> None:
         """StopReplication: answers when everything is applied."""
         outbox, clock = self.core.outbox, self.world.clock
-        self.core.check_generation(generation, may_be_newer=True)
+        try:
+            self.core.check_generation(generation, may_be_newer=True)
+        except BlkcoloError as error:
+            answer(error)
+            return
         if outbox is not None and not outbox.drained:
             if clock.now > deadline:
                 answer(DeadlineMissed(Reason.DEADLINE, "not drained"))

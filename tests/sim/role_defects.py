@@ -48,6 +48,12 @@ ROLE_DEFECTS = (
         "            is_replica=True,\n            discarded=False,\n",
         "            is_replica=True,\n",
     ),
+    Defect(
+        "refused record of the journal counts (host)",
+        _S + "group_journal",
+        "                self.state = before  # what comes next is written over it\n",
+        "",
+    ),
     # Roles.
     Defect(
         "demotion answered before its role is saved",
@@ -98,5 +104,11 @@ ROLE_DEFECTS = (
         _P + "forwarder_core",
         "        if not isinstance(error, StaleGeneration):\n",
         "        if True:\n",
+    ),
+    Defect(
+        "switchover goes on where nobody knows of the fence",
+        _C + "switchover_run",
+        "            pass  # it is asked again\n",
+        "            run.fenced()\n",
     ),
 )

@@ -62,6 +62,7 @@ class RoleRuns:
             f"{self._store.state.name} in generation {self._store.generation}"
         )
         self._world.faults.moment(COORDINATOR, weight=4)
+        self._world.faults.lonely(self._store.primary)
 
     def _count(self, what: str) -> None:
         self._coordinator.say(what)
@@ -123,13 +124,15 @@ class RoleRuns:
                 answer["kept"],
                 failed_over=answer["state"] in _FAILED_OVER,
                 fenced=answer["generation"] >= self._store.generation,
+                discarded=answer["discarded"],
+                stopped=answer["state"] is ReplicaState.STOPPED,
             )
         self._fail_over(run)
 
     def _failover_ended(self, run: FailoverRun) -> None:
         if run.error is None:
             self._store.state = self._store.after(Event.DONE)
-            self._count("failover")
+            self._count("failover" if run.leads_to is not None else "discarded served")
         elif not run.ordered:
             self._store.state = self._store.after(Event.ABORTED)
         self._coordinator.say(f"failover ends: {run.error or 'done'}")

@@ -191,6 +191,7 @@ class SecondaryNode:
             "committed": replica.shown,
             "kept": [checkpoint.epoch for checkpoint in replica.checkpoints],
             "buffer": replica.buffer.buffer_bytes,
+            "discarded": replica.journal.state.discarded,
             "paused": replica.flushing and self._flush is None,
         }
 
@@ -284,6 +285,8 @@ class SecondaryNode:
         side, before = self.side, self.replica.state
         if before not in _ENDED:
             side.failing_over_to(epoch)
+            if before is ReplicaState.STOPPED and self.replica.committed is None:
+                side.serves_discarded()
         try:
             self.replica.stop(StopMode.FAILOVER, generation, epoch)
         except BlkcoloError as error:
@@ -347,6 +350,7 @@ class SecondaryNode:
             self._say(f"flushed: {self.replica.state.name}")
             self.world.tally[f"flush to {self.replica.state.name}"] += 1
             self.world.faults.moment(self.name, weight=5)
+            self.world.faults.refusal(self.name)
             self._flush = None
             self.world.later(self.name, self._work_time(), self._sweep)
             return

@@ -75,9 +75,11 @@ class Side:
         fenced = self._fenced
         assert generation > fenced or not fenced, f"I4: written below {fenced}"
 
-    def view_content(self, volume: int) -> Content | None:
-        """What the VM writes into here; None before the first checkpoint."""
-        return None if self._shown is None else self._views[self._shown][volume]
+    def view_content(self, volume: int) -> Content:
+        """What the VM writes into here: a view, or what was discarded once."""
+        return (self._views[self._shown] if self._shown is not None else self.contents)[
+            volume
+        ]
 
     def failing_over_to(self, epoch: int | None) -> None:
         """It took a failover to this kept checkpoint."""
@@ -86,6 +88,10 @@ class Side:
     def giving_up(self) -> None:
         """A stop is about to give up every checkpoint, or what a demotion kept."""
         self._forgotten, self._discarded = True, False
+
+    def serves_discarded(self) -> None:
+        """A failover is about to serve what a demotion kept and a stop brought back."""
+        self._discarded = False
 
     def leaves_view(self) -> None:
         """A survivor is about to change its role: its view is the VM's disk."""
@@ -146,12 +152,12 @@ class Side:
 
     def _check_discarded(self, replica: Replica) -> None:
         """What a demotion discarded can be brought back until the first commit."""
-        if not replica.journal.state.discarded:
+        if not replica.journal.state.discarded and not replica.tracks:
             assert not self._discarded, "discarded contents are given up"
             return
         for volume, content in enumerate(self.contents):
             content.check(
-                view_of(replica, volume, at=-1),
+                view_of(replica, volume, at=None if replica.tracks else -1),
                 f"discarded contents of disk{volume} are lost",
                 power_lost=self._power_lost,
             )

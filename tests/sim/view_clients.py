@@ -59,8 +59,6 @@ class ViewClients:
         elif not beside or replica.committed is None:
             return
         content = self._side.view_content(write.volume)
-        if content is None:
-            return
         self._say(f"{write} into the view of {replica.shown}")
         self._world.tally["write into the view"] += 1
         content.begin(write.offset, write.content)
@@ -74,9 +72,7 @@ class ViewClients:
             if write.flush and self._host:
                 buffer.sync()
                 for other in range(len(self._world.volumes)):
-                    flushed = self._side.view_content(other)
-                    if flushed is not None:
-                        flushed.flushed()
+                    self._side.view_content(other).flushed()
         except OSError as error:
             self._say(f"refuses that: {error}")
 

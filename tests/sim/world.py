@@ -109,6 +109,14 @@ class World:
         node = self.coordinator if name == COORDINATOR else self._nodes[name]
         return node is not None
 
+    @property
+    def discarding(self) -> bool:
+        """True if the secondary can give back what it held before it was a copy."""
+        node = self._nodes[self.secondary]
+        if node is None or node.secondary is None:
+            return False
+        return node.secondary.replica.journal.state.discarded
+
     # Time and processes.
 
     def note(self, who: str, text: str) -> None:
@@ -288,7 +296,7 @@ class World:
         self.network.faulty, self.quiet = False, True
         for name in _PROCESSES:
             machine = self.machine(name)
-            machine.fuse, machine.failing = None, 0
+            machine.fuse, machine.failing, machine.fails_in = None, 0, None
         self.note("world", "the faults end")
         end = self.clock.now + _SETTLING
         while not self._well():

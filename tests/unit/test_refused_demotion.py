@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import random
 from dataclasses import replace
 
@@ -32,25 +31,11 @@ _SIZE = 4 * BLOCK_SIZE
 _VOLUMES = (VolumeId("disk0", "uuid0", _SIZE),)
 
 
-class _Machine(Machine):
-    """Fails the file operation that comes so many after the next one; None: none."""
-
-    fails_in: int | None = None
-
-    def burn(self) -> bool:
-        if self.fails_in is not None:
-            self.fails_in -= 1
-            if self.fails_in < 0:
-                self.fails_in = None
-                raise OSError(errno.EIO, "simulated")
-        return super().burn()
-
-
 class _Host:
     """A machine with one disk, and a replica on it that holds checkpoint 0."""
 
     def __init__(self, *, power: bool, seed: int = 0) -> None:
-        self.machine = _Machine("b", random.Random(seed), host=power)  # noqa: S311
+        self.machine = Machine("b", random.Random(seed), host=power)  # noqa: S311
         self.disk: SimFile = self.machine.image(_SIZE)
         self.replica = self.start()
         self.stream()
