@@ -65,9 +65,9 @@ class _Host:
             if isinstance(effect, Sync):
                 effect.run()
 
-    def write(self, seq: int, data: bytes) -> None:
+    def write(self, seq: int, data: bytes, epoch: int = 1) -> None:
         checksum = google_crc32c.value(data)
-        batch = Batch(1, [RecordKind.DATA], [0], [0], [len(data)], [checksum], data)
+        batch = Batch(epoch, [RecordKind.DATA], [0], [0], [len(data)], [checksum], data)
         self.receive(seq, replace(batch, digest=extend_digest(0, batch)))
 
     def commit(self, epoch: int) -> None:
@@ -130,6 +130,26 @@ def test_repeated_demotion_keeps_what_the_disk_held_over_power_loss(
     host.machine.crashed()
     after, kept = host.start(), bytearray(8)
     after.buffer.read_into(0, 0, memoryview(kept), at=-1)
+    assert kept == b"answered"
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_demotion_keeps_what_was_served_behind_one_that_died_before_its_role(
+    power: bool,
+) -> None:
+    host = _Host(power=power)
+    host.fail_over()
+    host.replica.demote(3, 0)
+    # The host dies before its role is saved, and serves as primary again.
+    host.disk.write(0, b"answered")
+    host.disk.sync()
+    host.replica = host.start()
+    host.replica.demote(4, 5)
+    host.replica.hello(Hello("vm", 4, _VOLUMES, epoch=5))
+    host.write(2, b"the copy", epoch=6)
+    kept = bytearray(8)
+    assert host.disk.content.startswith(b"the copy")
+    host.start().buffer.read_into(0, 0, memoryview(kept), at=-1)
     assert kept == b"answered"
 
 
