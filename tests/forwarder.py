@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import google_crc32c
 import grpc
 
-from blkcolo.grpc_stream import decode_response, encode_request
+from blkcolo.rpc.stream_on_wire import decode_response, encode_request
 from blkcolo.stream import (
     Ack,
     Barrier,

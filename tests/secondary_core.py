@@ -6,7 +6,7 @@ import random
 
 import google_crc32c
 
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import (
     Barrier,
     Batch,
@@ -16,9 +16,9 @@ from blkcolo.stream import (
     VolumeId,
     extend_digest,
 )
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.save_and_write import Sync
+from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
 from tests.sim.disks import Machine
 
 SIZE = 16 * 4096

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from blkcolo.settings import parse_size
+from blkcolo.process.settings import parse_size
 from tests.bench import checkpoints as checkpoints_of
 from tests.bench import coordinator as coordinator_of
 from tests.bench import cores as cores_of

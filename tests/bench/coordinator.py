@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from blkcolo import logs
+from blkcolo.process import logs
 from blkcolo.v1 import primary_pb2, secondary_pb2, types_pb2
-from blkcolo_coordinator.group_driver import GroupDriver
-from blkcolo_coordinator.metrics import CoordinatorMetrics
-from blkcolo_coordinator.policy import Policy
+from blkcolo_coordinator.core.group_record import GroupRecord
+from blkcolo_coordinator.core.policy import Policy
+from blkcolo_coordinator.record.store import Store
+from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
+from blkcolo_coordinator.runtime.group_driver import GroupDriver
 from blkcolo_coordinator.settings import CoordinatorSettings
-from blkcolo_coordinator.store import GroupRecord, Store
 from tests.bench.findings import Finding
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 import google_crc32c
 
-from blkcolo import memory, stream_bytes
-from blkcolo.posix_files import PosixFolder
+from blkcolo.process import memory
+from blkcolo.rpc import stream_bytes
+from blkcolo.storage.posix_files import PosixFolder
 from blkcolo.stream import Batch, VolumeId, extend_digest
-from blkcolo_primary.outbox import Outbox
-from blkcolo_secondary.disk_buffer import DiskBuffer
-from blkcolo_secondary.receiver import Receiver
+from blkcolo_primary.core.outbox import Outbox
+from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
+from blkcolo_secondary.stream.receiver import Receiver
 from tests.bench.findings import Finding
 
 if TYPE_CHECKING:

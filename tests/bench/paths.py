@@ -17,19 +17,19 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blkcolo import stream_bytes
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.nbd.connection import Connection
 from blkcolo.nbd.constants import REQUEST_MAGIC, Command
 from blkcolo.nbd.handshake import Session
 from blkcolo.nbd.request_metrics import RequestMetrics
 from blkcolo.nbd.requests import HEADER
-from blkcolo.posix_files import PosixFolder
+from blkcolo.rpc import stream_bytes
+from blkcolo.storage.posix_files import PosixFolder
 from blkcolo.stream import Batch, VolumeId, Welcome
-from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.local_writes import LocalWrites
-from blkcolo_secondary.disk_buffer import DiskBuffer
-from blkcolo_secondary.receiver import Receiver
+from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.vm.local_writes import LocalWrites
+from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
+from blkcolo_secondary.stream.receiver import Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable

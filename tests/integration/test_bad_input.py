@@ -11,8 +11,8 @@ import google_crc32c
 import grpc
 import pytest
 
-from blkcolo.grpc_errors import to_domain
-from blkcolo.grpc_stream import message_checksum
+from blkcolo.rpc.errors import to_domain
+from blkcolo.rpc.stream_on_wire import message_checksum
 from blkcolo.stream import PROTOCOL_VERSION, Batch, extend_digest
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import primary_pb2, secondary_pb2, stream_pb2, types_pb2

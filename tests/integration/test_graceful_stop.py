@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from blkcolo.service import EXIT_UNFINISHED, STOP_SECONDS
+from blkcolo.process.service import EXIT_UNFINISHED, STOP_SECONDS
 from tests.fault.test_bad_links import linked
 from tests.nbd_client import NbdClient, NbdReplyError
 from tests.stack import MIB, PROTECTED, Stack, wait_until

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blkcolo.settings import load
+from blkcolo.process.settings import load
 from blkcolo_coordinator.settings import CoordinatorSettings
 from blkcolo_node.settings import PrimarySettings, SecondarySettings
 from tests import configuration_table

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from blkcolo import on_loop
 from blkcolo.addresses import Address
-from blkcolo.metrics import MetricsServer
+from blkcolo.observe import on_loop
+from blkcolo.observe.metrics import MetricsServer
 from tests.nbd_client import NbdClient
 from tests.stack import MIB, NAMES, Stack, free_ports, running, wait_until
 from tests.tools import require_tool

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from blkcolo.errors import Reason, Unavailable
-from blkcolo.http_pages import Page, with_pages
+from blkcolo.observe.http_pages import Page, with_pages
 from blkcolo_coordinator.status_page import content_security_policy
 from tests.stack import Stack, running
 from tests.tools import require_tool

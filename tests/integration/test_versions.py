@@ -11,7 +11,7 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from blkcolo.records import MAGIC, VERSION, header
+from blkcolo.storage.records import MAGIC, VERSION, header
 from blkcolo.stream import PROTOCOL_VERSION
 from blkcolo.v1 import types_pb2
 from tests.stack import PROTECTED, Stack, wait_until

@@ -32,23 +32,23 @@ from blkcolo.errors import (
     Unavailable,
 )
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Flush, Hello, Mismatch, VolumeId, Welcome
-from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome, Step
-from blkcolo_coordinator.failover_run import FailoverRun
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.resync_plan import ResyncPlan
-from blkcolo_secondary.history import HistoryPolicy
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.replica_state import ReplicaState
-from blkcolo_secondary.save_and_write import Sync
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome, Step
+from blkcolo_coordinator.runs.failover_run import FailoverRun
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.core.resync_plan import ResyncPlan
+from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.core.replica_state import ReplicaState
+from blkcolo_secondary.core.stop_plan import StopMode
+from blkcolo_secondary.record.history import HistoryPolicy
 from tests.memory_files import MemoryFile, MemoryFolder
 
 if TYPE_CHECKING:
-    from blkcolo_secondary.receiver import Receiver
+    from blkcolo_secondary.stream.receiver import Receiver
 
 #: Sizes that are no multiple of anything.
 SIZES = (7 * BLOCK_SIZE + 512, 5 * BLOCK_SIZE + 1)

@@ -6,8 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from blkcolo_coordinator.group_state import Event, GroupState, advance
-from blkcolo_coordinator.roles import Side
+from blkcolo_coordinator.core.group_state import Event, GroupState, advance
+from blkcolo_coordinator.runs.roles import Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blkcolo.files import BlockFile
-    from blkcolo_secondary.replica import Replica
+    from blkcolo.storage.files import BlockFile
+    from blkcolo_secondary.core.replica import Replica
 
 
 class _Write(NamedTuple):

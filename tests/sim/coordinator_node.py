@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, Refused
-from blkcolo_coordinator import policy
-from blkcolo_coordinator.backoff import Backoff
-from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome, Step
-from blkcolo_coordinator.group_state import ENDED, Event, GroupState
-from blkcolo_coordinator.policy import Observation, Policy
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_secondary.replica_state import ReplicaState
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_coordinator.core import policy
+from blkcolo_coordinator.core.backoff import Backoff
+from blkcolo_coordinator.core.group_state import ENDED, Event, GroupState
+from blkcolo_coordinator.core.policy import Observation, Policy
+from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome, Step
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_secondary.core.replica_state import ReplicaState
+from blkcolo_secondary.core.stop_plan import StopMode
 from tests.sim.calls import COORDINATOR, DEADLINE, Calls
 from tests.sim.role_runs import RoleRuns
 

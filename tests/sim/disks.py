@@ -85,7 +85,7 @@ class Machine:
 
 
 class SimFile(SparseBytes):
-    """A file; see `blkcolo.files.BlockFile`."""
+    """A file; see `blkcolo.storage.files.BlockFile`."""
 
     def __init__(self, machine: Machine, size: int = 0) -> None:
         super().__init__(size)
@@ -152,7 +152,7 @@ class SimFile(SparseBytes):
 
 
 class SimFolder:
-    """A folder; see `blkcolo.files.Folder`."""
+    """A folder; see `blkcolo.storage.files.Folder`."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

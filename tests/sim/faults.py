@@ -12,9 +12,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from blkcolo.records import HEADER_SIZE, MAGIC
-from blkcolo_coordinator.group_state import ENDED
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo.storage.records import HEADER_SIZE, MAGIC
+from blkcolo_coordinator.core.group_state import ENDED
+from blkcolo_secondary.core.stop_plan import StopMode
 from tests.sim.calls import COORDINATOR
 from tests.sim.network import ignore
 

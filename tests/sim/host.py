@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, translated
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.roles import GroupsInRole, Role
 from blkcolo.stream import StreamFailure
 from blkcolo_node import role_change, role_file
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blkcolo.stream import Hello
-    from blkcolo_coordinator.roles import NodeView
+    from blkcolo_coordinator.runs.roles import NodeView
     from tests.sim.network import Stream
     from tests.sim.side import Side
     from tests.sim.vm import VmWrite

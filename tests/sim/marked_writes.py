@@ -1,6 +1,6 @@
 """VM writes that wait until their marks are durable (`durability: host`).
 
-Stands in for `blkcolo.intent_sync`: one fdatasync of the intent log at a time; writes
+Stands in for `blkcolo.intent.sync`: one fdatasync of the intent log at a time; writes
 that come meanwhile share the next one.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo.intent_log import IntentLog
+    from blkcolo.intent.log import IntentLog
     from tests.sim.vm import VmWrite
     from tests.sim.world import World
 

@@ -13,7 +13,7 @@ from tests.sim.side import Side
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from blkcolo.files import BlockFile
+    from blkcolo.storage.files import BlockFile
 
 
 class Oracle:

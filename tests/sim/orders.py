@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo_coordinator.group_state import GroupState
-from blkcolo_coordinator.roles import Side
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_coordinator.core.group_state import GroupState
+from blkcolo_coordinator.runs.roles import Side
+from blkcolo_secondary.core.stop_plan import StopMode
 from tests.sim.calls import COORDINATOR
 
 if TYPE_CHECKING:

@@ -21,18 +21,18 @@ from blkcolo.errors import (
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.roles import Role
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
-from blkcolo_coordinator.roles import NodeView
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.local_writes import LocalWrites
+from blkcolo_coordinator.runs.roles import NodeView
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.vm.local_writes import LocalWrites
 from tests.sim.marked_writes import MarkedWrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo.intent_log import IntentLog
+    from blkcolo.intent.log import IntentLog
     from blkcolo.stream import Response
-    from blkcolo_primary.settler import Settler
+    from blkcolo_primary.core.settler import Settler
     from tests.sim.host import Host
     from tests.sim.network import Stream
     from tests.sim.vm import VmWrite

@@ -13,44 +13,44 @@ ROLE_DEFECTS = (
     # What differs after a failover.
     Defect(
         "marks of the other side ignored after a change of roles",
-        _P + "resync_plan",
+        _P + "core.resync_plan",
         "return ResyncPlan.UNION if same else ResyncPlan.FULL",
         "return ResyncPlan.DIRTY if same else ResyncPlan.FULL",
     ),
     Defect(
         "what a failover undoes not marked",
-        _S + "survivor",
+        _S + "core.survivor",
         "buffer.blocks_above(base), durable",
         "buffer.blocks_above(1 << 40), durable",
     ),
     Defect(
         "writes behind a failover not marked",
-        _S + "replica",
+        _S + "core.replica",
         "        return self.intent.mark(BEFORE_ALL_EPOCHS, volume, offset, length)\n",
         "        return False\n",
     ),
     # What a demotion keeps.
     Defect(
         "discarded contents not kept",
-        _S + "survivor",
+        _S + "core.survivor",
         "        is_replica=True,\n        discarded=True,\n",
         "        is_replica=True,\n",
     ),
     Defect(
         "base given up before a demotion is recorded",
-        _S + "survivor",
+        _S + "core.survivor",
         "        buffer.remove_stale()\n",
         "        buffer.save_all()\n",
     ),
     Defect(
         "discarded contents kept behind a commit",
-        _S + "checkpoints",
+        _S + "core.checkpoints",
         "            is_replica=True,\n            discarded=False,\n",
         "            is_replica=True,\n",
     ),
     Defect(
         "refused record of the journal counts (host)",
-        _S + "group_journal",
+        _S + "record.group_journal",
         "                self.state = before  # what comes next is written over it\n",
         "",
     ),
@@ -88,26 +88,26 @@ ROLE_DEFECTS = (
     ),
     Defect(
         "reprotect without a new generation",
-        _C + "reprotect_run",
+        _C + "runs.reprotect_run",
         "Step.DEMOTE if self.ordered else Step.RAISE_GENERATION",
         "Step.DEMOTE",
     ),
     Defect(
         "reprotect that goes on is begun anew",
-        _C + "reprotect_run",
+        _C + "runs.reprotect_run",
         "if demoted and self.ordered:",
         "if False:",
     ),
     # The old primary, and a switchover's.
     Defect(
         "old primary not fenced when it learns that it is stale",
-        _P + "forwarder_core",
+        _P + "core.forwarder",
         "        if not isinstance(error, StaleGeneration):\n",
         "        if True:\n",
     ),
     Defect(
         "switchover goes on where nobody knows of the fence",
-        _C + "switchover_run",
+        _C + "runs.switchover_run",
         "            pass  # it is asked again\n",
         "            run.fenced()\n",
     ),

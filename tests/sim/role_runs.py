@@ -10,21 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from blkcolo.errors import BlkcoloError, Reason
-from blkcolo_coordinator import failover_run, reprotect_run, switchover_run
-from blkcolo_coordinator.checkpoint_run import CheckpointRun, Outcome
-from blkcolo_coordinator.failover_run import FailoverRun
-from blkcolo_coordinator.group_state import Event, GroupState
-from blkcolo_coordinator.reprotect_run import ReprotectRun
-from blkcolo_coordinator.roles import Cost, Side, cost
-from blkcolo_coordinator.switchover_run import SwitchoverRun
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_coordinator.core.group_state import Event, GroupState
+from blkcolo_coordinator.runs import failover_run, reprotect_run, switchover_run
+from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome
+from blkcolo_coordinator.runs.failover_run import FailoverRun
+from blkcolo_coordinator.runs.reprotect_run import ReprotectRun
+from blkcolo_coordinator.runs.roles import Cost, Side, cost
+from blkcolo_coordinator.runs.switchover_run import SwitchoverRun
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_secondary.core.replica_state import ReplicaState
 from tests.sim.calls import COORDINATOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo_coordinator.roles import NodeView
+    from blkcolo_coordinator.runs.roles import NodeView
     from tests.sim.coordinator_node import CoordinatorNode
 
 _FAILED_OVER = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, from_os_error
 from blkcolo.roles import Role
 from blkcolo.stream import Batch, Hello, Mismatch, StreamFailure
-from blkcolo_coordinator.roles import NodeView
-from blkcolo_secondary.history import HistoryPolicy
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.replica_state import ReplicaState
-from blkcolo_secondary.save_and_write import Sync
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_coordinator.runs.roles import NodeView
+from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.core.replica_state import ReplicaState
+from blkcolo_secondary.core.stop_plan import StopMode
+from blkcolo_secondary.record.history import HistoryPolicy
 from tests.sim.telling import places, told
 from tests.sim.view_clients import ViewClients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from blkcolo.intent_log import IntentLog
+    from blkcolo.intent.log import IntentLog
     from blkcolo.stream import Request
-    from blkcolo_secondary.receiver import Receiver
+    from blkcolo_secondary.stream.receiver import Receiver
     from tests.sim.host import Host
     from tests.sim.network import Stream
     from tests.sim.world import World

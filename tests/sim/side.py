@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_secondary.core.replica_state import ReplicaState
 from tests.sim.content import Content, contents_of, view_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from blkcolo.files import BlockFile
-    from blkcolo_secondary.replica import Replica
+    from blkcolo.storage.files import BlockFile
+    from blkcolo_secondary.core.replica import Replica
 
 _ENDED = (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER)
 

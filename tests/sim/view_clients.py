@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_secondary.core.replica_state import ReplicaState
 from tests.sim.marked_writes import MarkedWrites
 
 if TYPE_CHECKING:
-    from blkcolo_secondary.replica import Replica
+    from blkcolo_secondary.core.replica import Replica
     from tests.sim.host import Host
     from tests.sim.vm import VmWrite
     from tests.sim.world import World

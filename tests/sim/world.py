@@ -19,9 +19,9 @@ from blkcolo.errors import BlkcoloError, DataLoss
 from blkcolo.extents import BLOCK_SIZE
 from blkcolo.roles import Role
 from blkcolo.stream import VolumeId
-from blkcolo_coordinator.group_state import ENDED, GroupState
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_coordinator.core.group_state import ENDED, GroupState
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_secondary.core.replica_state import ReplicaState
 from tests.sim.calls import COORDINATOR, Store
 from tests.sim.coordinator_node import CoordinatorNode
 from tests.sim.disks import Crash, Machine

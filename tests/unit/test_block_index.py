@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcolo.extents import BLOCK_SIZE, Blocks
-from blkcolo_secondary.block_index import HOLE, LONGEST_RUN, BlockIndex, Run
+from blkcolo_secondary.buffer.block_index import HOLE, LONGEST_RUN, BlockIndex, Run
 
 #: Gaps before runs and their lengths, small and as large as they get.
 _RUNS = st.lists(

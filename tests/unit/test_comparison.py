@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from blkcolo.extents import Extent
 from blkcolo.stream import Ack, Verify
-from blkcolo_primary.comparison import Comparison, Phase
-from blkcolo_primary.outbox import Outbox
+from blkcolo_primary.core.comparison import Comparison, Phase
+from blkcolo_primary.core.outbox import Outbox
 from tests.memory_files import MemoryFile
 
 _MIB = 1 << 20

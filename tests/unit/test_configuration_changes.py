@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blkcolo.configuration_changes import InForce
+from blkcolo.process.configuration_changes import InForce
 from blkcolo_coordinator.settings import CoordinatorSettings
 from blkcolo_node.settings import PrimarySettings
 

@@ -14,12 +14,17 @@ from blkcolo.errors import (
     Refused,
     Unavailable,
 )
-from blkcolo_coordinator.backoff import NEEDS_OPERATOR, Backoff
-from blkcolo_coordinator.checkpoint_run import DO_ATTEMPTS, CheckpointRun, Outcome, Step
-from blkcolo_coordinator.failover_run import FailoverRun
-from blkcolo_coordinator.failover_run import Step as FailoverStep
-from blkcolo_coordinator.headway import Headway
-from blkcolo_coordinator.policy import Observation, Policy, Trigger, decide
+from blkcolo_coordinator.core.backoff import NEEDS_OPERATOR, Backoff
+from blkcolo_coordinator.core.headway import Headway
+from blkcolo_coordinator.core.policy import Observation, Policy, Trigger, decide
+from blkcolo_coordinator.runs.checkpoint_run import (
+    DO_ATTEMPTS,
+    CheckpointRun,
+    Outcome,
+    Step,
+)
+from blkcolo_coordinator.runs.failover_run import FailoverRun
+from blkcolo_coordinator.runs.failover_run import Step as FailoverStep
 
 LOST = Unavailable(Reason.PEER_UNREACHABLE, "gone")
 LATE = DeadlineMissed(Reason.DEADLINE, "late")

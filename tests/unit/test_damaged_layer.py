@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from blkcolo.errors import DataLoss, Reason
-from blkcolo_secondary.history import HistoryPolicy
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.replica_state import ReplicaState
-from blkcolo_secondary.save_and_write import Sync
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.core.replica_state import ReplicaState
+from blkcolo_secondary.core.stop_plan import StopMode
+from blkcolo_secondary.record.history import HistoryPolicy
 from tests.secondary_core import SIZE, Secondary
 
 DAMAGE = DataLoss(Reason.DISK_ERROR, "undo is damaged")

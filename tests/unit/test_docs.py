@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from blkcolo import service
-from blkcolo.records import VERSION
+from blkcolo.process import service
+from blkcolo.storage.records import VERSION
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -12,20 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcolo.errors import BlkcoloError, Exhausted, Invalid, Reason, Unavailable
-from blkcolo_coordinator import event_table, events
-from blkcolo_coordinator.event_stream import follow
-from blkcolo_coordinator.events import GroupEvent, Kind, Look, Moment
-from blkcolo_coordinator.group_state import GroupState
-from blkcolo_coordinator.policy import Policy
-from blkcolo_coordinator.seen import PrimarySeen, SecondarySeen
-from blkcolo_coordinator.store import GroupRecord, Store
-from blkcolo_coordinator.told_changes import ToldChanges
+from blkcolo_coordinator.core import events
+from blkcolo_coordinator.core.events import GroupEvent, Kind, Look, Moment
+from blkcolo_coordinator.core.group_record import GroupRecord
+from blkcolo_coordinator.core.group_state import GroupState
+from blkcolo_coordinator.core.policy import Policy
+from blkcolo_coordinator.core.seen import PrimarySeen, SecondarySeen
+from blkcolo_coordinator.record import event_table
+from blkcolo_coordinator.record.event_stream import follow
+from blkcolo_coordinator.record.store import Store
+from blkcolo_coordinator.record.told_changes import ToldChanges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from blkcolo_coordinator.event_table import EventTable
+    from blkcolo_coordinator.record.event_table import EventTable
 
 RECORD = GroupRecord("vm1", "a:1", "b:2")
 NOW = Moment("vm1", 100.0, 7, 1)

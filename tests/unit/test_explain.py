@@ -12,24 +12,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blkcolo.errors import BlkcoloError, DataLoss, Reason, Refused, Unavailable
-from blkcolo.grpc_errors import failure_message
+from blkcolo.rpc.errors import failure_message
 from blkcolo.v1.primary_pb2 import ForwardStatus
 from blkcolo.v1.secondary_pb2 import ReplicaStatus
 from blkcolo.v1.types_pb2 import ForwardState, ReplicaState, Volume
 from blkcolo_cli.main import app
-from blkcolo_coordinator import node_views
-from blkcolo_coordinator.checkpointer import Checkpointer
-from blkcolo_coordinator.driven_group import Sides
-from blkcolo_coordinator.explain import CONDITIONS, Facts, Verb, explain
-from blkcolo_coordinator.failover_run import FailoverRun, Step
-from blkcolo_coordinator.group_facts import facts
-from blkcolo_coordinator.group_state import ENDED, Event, GroupState, advance
-from blkcolo_coordinator.reprotect_cost import reprotect_cost
-from blkcolo_coordinator.reprotect_run import ReprotectRun
-from blkcolo_coordinator.role_changes import RoleChanges
-from blkcolo_coordinator.roles import Side
-from blkcolo_coordinator.seen import FAILED_OVER
-from blkcolo_coordinator.store import GroupRecord
+from blkcolo_coordinator.core.explain import CONDITIONS, Facts, Verb, explain
+from blkcolo_coordinator.core.group_record import GroupRecord
+from blkcolo_coordinator.core.group_state import ENDED, Event, GroupState, advance
+from blkcolo_coordinator.core.seen import FAILED_OVER
+from blkcolo_coordinator.peers import node_views
+from blkcolo_coordinator.runs.failover_run import FailoverRun, Step
+from blkcolo_coordinator.runs.reprotect_cost import reprotect_cost
+from blkcolo_coordinator.runs.reprotect_run import ReprotectRun
+from blkcolo_coordinator.runs.roles import Side
+from blkcolo_coordinator.runtime.checkpointer import Checkpointer
+from blkcolo_coordinator.runtime.driven_group import Sides
+from blkcolo_coordinator.runtime.group_facts import facts
+from blkcolo_coordinator.runtime.role_changes import RoleChanges
 
 GONE = Unavailable(Reason.PEER_UNREACHABLE, "cannot be reached")
 DISK = [Volume(name="disk0", size_bytes=1 << 20)]

@@ -8,8 +8,8 @@ import pytest
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Refused
-from blkcolo.grpc_client import Dialer
-from blkcolo.settings import ServiceSettings, SettingsError, load
+from blkcolo.process.settings import ServiceSettings, SettingsError, load
+from blkcolo.rpc.client import Dialer
 from blkcolo_coordinator.settings import CoordinatorSettings
 from blkcolo_node.settings import PrimarySettings
 

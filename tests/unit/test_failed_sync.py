@@ -7,11 +7,11 @@ import random
 import pytest
 
 from blkcolo.errors import DataLoss, Exhausted
-from blkcolo.intent_file import Base
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.file import Base
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Hello, VolumeId
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
 from tests.sim.disks import Machine
 
 _VOLUMES = (VolumeId("disk0", "uuid0", 4096),)

@@ -10,12 +10,12 @@ from pathlib import Path
 import google_crc32c
 
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Barrier, Batch, Hello, RecordKind, Verify, VolumeId
 from blkcolo.stream import extend_digest as extend
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.save_and_write import Sync
+from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
 from tests.memory_files import MemoryFile, MemoryFolder
 
 DOCUMENT = (Path(__file__).parents[2] / "services/secondary/FORMATS.md").read_text()

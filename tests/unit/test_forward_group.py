@@ -10,12 +10,12 @@ import pytest
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Exhausted, Refused
-from blkcolo.grpc_client import Dialer
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
+from blkcolo.rpc.client import Dialer
+from blkcolo.storage.volume_growth import VolumeGrowth
 from blkcolo.stream import VolumeId, Welcome
-from blkcolo.volume_growth import VolumeGrowth
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_primary.group import ForwardGroup
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_primary.runtime.group import ForwardGroup
 from blkcolo_primary.settings import ForwardSettings
 from tests.memory_files import MemoryFile, MemoryFolder
 

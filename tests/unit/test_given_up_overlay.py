@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId
-from blkcolo_secondary.disk_buffer import DiskBuffer
-from blkcolo_secondary.history import HistoryPolicy
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.core.stop_plan import StopMode
+from blkcolo_secondary.record.history import HistoryPolicy
 from tests.memory_files import MemoryFile, MemoryFolder
 from tests.sim.disks import Machine
 

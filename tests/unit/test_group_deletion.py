@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from blkcolo.grpc_client import Dialer
-from blkcolo_coordinator.groups import Groups
-from blkcolo_coordinator.metrics import CoordinatorMetrics
+from blkcolo.rpc.client import Dialer
+from blkcolo_coordinator.core.group_record import GroupRecord
+from blkcolo_coordinator.record.store import Store
+from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
+from blkcolo_coordinator.runtime.groups import Groups
 from blkcolo_coordinator.settings import CoordinatorSettings
-from blkcolo_coordinator.store import GroupRecord, Store
 
 if TYPE_CHECKING:
     from pathlib import Path

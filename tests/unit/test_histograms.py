@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import HistogramMetricFamily
 
-from blkcolo.histograms import WRITE_BUCKETS, LatencyHistogram
+from blkcolo.observe.histograms import WRITE_BUCKETS, LatencyHistogram
 
 
 @given(st.lists(st.floats(0, 10) | st.sampled_from(WRITE_BUCKETS)))

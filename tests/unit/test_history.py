@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blkcolo_secondary.group_journal import Checkpoint
-from blkcolo_secondary.history import HistoryPolicy, prune
+from blkcolo_secondary.record.group_journal import Checkpoint
+from blkcolo_secondary.record.history import HistoryPolicy, prune
 
 #: Checkpoints 1 to 9, one a second; each epoch's undo is as many bytes as its number.
 HISTORY = tuple(Checkpoint(epoch, float(epoch)) for epoch in range(1, 10))

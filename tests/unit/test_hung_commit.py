@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId
-from blkcolo_secondary.group import ReplicaGroup
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.runtime.group import ReplicaGroup
 from tests.sim.disks import Machine, SimFile
 
 if TYPE_CHECKING:
-    from blkcolo.volume_growth import VolumeGrowth
+    from blkcolo.storage.volume_growth import VolumeGrowth
 
 SIZE = 4096
 VOLUMES = (VolumeId("disk0", "uuid0", SIZE),)

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 from unittest.mock import AsyncMock, Mock
 
-from blkcolo_primary.intent_clearing import IntentClearing
+from blkcolo_primary.runtime.intent_clearing import IntentClearing
 
 if TYPE_CHECKING:
-    from blkcolo_primary.forwarder_core import ForwarderCore
-    from blkcolo_primary.vm_writes import VmWrites
+    from blkcolo_primary.core.forwarder import ForwarderCore
+    from blkcolo_primary.vm.vm_writes import VmWrites
 
 
 def test_clearing_that_the_disk_refuses_ends_quietly_and_keeps_the_bits() -> None:

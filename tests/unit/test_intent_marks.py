@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcolo.extents import Extent
-from blkcolo.intent_file import Base
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.file import Base
+from blkcolo.intent.log import IntentLog
 from tests.memory_files import MemoryFolder
 
 REGION = 64 << 10

@@ -11,19 +11,20 @@ from blkcolo.errors import Reason, Refused, Unavailable
 from blkcolo.v1 import types_pb2
 from blkcolo.v1.primary_pb2 import ForwardStatus
 from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
-from blkcolo_coordinator.driven_group import DrivenGroup
-from blkcolo_coordinator.group_state import GroupState
-from blkcolo_coordinator.peer_steps import PeerSteps
-from blkcolo_coordinator.role_changes import RoleChanges
+from blkcolo_coordinator.core.group_record import GroupRecord
+from blkcolo_coordinator.core.group_state import GroupState
+from blkcolo_coordinator.peers.peer_steps import PeerSteps
+from blkcolo_coordinator.record.store import Store
+from blkcolo_coordinator.runtime.driven_group import DrivenGroup
+from blkcolo_coordinator.runtime.role_changes import RoleChanges
 from blkcolo_coordinator.settings import CoordinatorSettings
-from blkcolo_coordinator.store import GroupRecord, Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from blkcolo_coordinator.checkpointer import Checkpointer
-    from blkcolo_coordinator.metrics import CoordinatorMetrics
-    from blkcolo_coordinator.pair import Pair
+    from blkcolo_coordinator.peers.pair import Pair
+    from blkcolo_coordinator.runtime.checkpointer import Checkpointer
+    from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
 
 KEPT = {5: 500.0, 6: 600.0, 7: 700.0}
 

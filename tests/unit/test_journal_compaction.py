@@ -6,8 +6,8 @@ import errno
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from blkcolo_secondary import group_journal
-from blkcolo_secondary.group_journal import GroupJournal
+from blkcolo_secondary.record import group_journal
+from blkcolo_secondary.record.group_journal import GroupJournal
 from tests.memory_files import MemoryFolder
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import pytest
 
 from blkcolo.errors import BlkcoloError, Reason, Refused
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId, Welcome
-from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
 from tests.sim.disks import Machine
 
 _SIZE = 4 * BLOCK_SIZE

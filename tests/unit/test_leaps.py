@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from blkcolo.errors import Invalid
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.leaps import LONGEST
 from blkcolo.stream import Hello, VolumeId
-from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.core.stop_plan import StopMode
 from tests.memory_files import MemoryFile, MemoryFolder
 
 if TYPE_CHECKING:

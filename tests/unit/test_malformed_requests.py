@@ -7,12 +7,12 @@ import math
 import pytest
 
 from blkcolo.errors import Invalid
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Batch, Hello, VolumeId
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo_coordinator.servicer import policy_from
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
 from tests.memory_files import MemoryFile, MemoryFolder
 
 SIZE = 8192

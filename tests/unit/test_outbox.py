@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blkcolo.stream import Batch
-from blkcolo_primary.outbox import Outbox
+from blkcolo_primary.core.outbox import Outbox
 
 _BLOCK = memoryview(bytes(range(256)) * 16)
 

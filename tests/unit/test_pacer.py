@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from blkcolo_primary.pacer import Pacer
+from blkcolo_primary.core.pacer import Pacer
 
 #: What the machine can do in all, in bytes a second.
 CAPACITY = 400e6

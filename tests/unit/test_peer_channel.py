@@ -10,9 +10,9 @@ import pytest
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Refused
-from blkcolo.grpc_client import Dialer, PeerChannel
+from blkcolo.rpc.client import Dialer, PeerChannel
+from blkcolo.rpc.credentials import server_credentials
 from blkcolo.security.certificate_files import CertificateFiles
-from blkcolo.security.grpc_credentials import server_credentials
 from tests.lab import Lab
 
 if TYPE_CHECKING:

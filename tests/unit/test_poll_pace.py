@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blkcolo_coordinator.poll_pace import PollPace
+from blkcolo_coordinator.core.poll_pace import PollPace
 
 
 def test_a_group_that_stays_as_it_was_is_looked_at_less_and_less_often() -> None:

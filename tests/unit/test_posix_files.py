@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from blkcolo import posix_files
-from blkcolo.posix_files import open_image
+from blkcolo.storage import posix_files
+from blkcolo.storage.posix_files import open_image
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blkcolo import records
 from blkcolo.errors import DataLoss
-from blkcolo.records import RecordLog
+from blkcolo.storage import records
+from blkcolo.storage.records import RecordLog
 from tests.memory_files import MemoryFile
 
 payloads = st.lists(st.binary(max_size=60), min_size=1, max_size=6)

@@ -10,7 +10,7 @@ import pytest
 
 from blkcolo.errors import BlkcoloError
 from blkcolo.extents import BLOCK_SIZE
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import (
     Barrier,
     Batch,
@@ -20,11 +20,11 @@ from blkcolo.stream import (
     VolumeId,
     extend_digest,
 )
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
-from blkcolo_secondary.replica_state import ReplicaState
-from blkcolo_secondary.save_and_write import Sync
-from blkcolo_secondary.stop_plan import StopMode
+from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.core.replica_state import ReplicaState
+from blkcolo_secondary.core.stop_plan import StopMode
 from tests.sim.disks import Machine, SimFile
 
 _SIZE = 4 * BLOCK_SIZE

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from blkcolo.errors import Reason, Refused
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import Prepared, ReplicaOptions
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import Prepared, ReplicaOptions
 from tests.memory_files import MemoryFile, MemoryFolder
 
 SIZE = 8192

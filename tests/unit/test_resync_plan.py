@@ -7,12 +7,12 @@ from itertools import product
 import pytest
 
 from blkcolo.errors import StaleGeneration
-from blkcolo.intent_file import Base
-from blkcolo.intent_log import IntentLog
+from blkcolo.intent.file import Base
+from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Ahead, Welcome
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_primary.forwarder_core import ForwarderCore
-from blkcolo_primary.resync_plan import ResyncPlan, plan
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.core.resync_plan import ResyncPlan, plan
 from tests.memory_files import MemoryFile, MemoryFolder
 
 GENERATION = 3

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from blkcolo.errors import DeadlineMissed, Reason, Refused, Unavailable
 from blkcolo.extents import Extent, coarsened
 from blkcolo.roles import Role
-from blkcolo_coordinator import reprotect_run, switchover_run
-from blkcolo_coordinator.reprotect_run import ReprotectRun
-from blkcolo_coordinator.roles import Cost, NodeView, Side, cost
-from blkcolo_coordinator.switchover_run import SwitchoverRun
+from blkcolo_coordinator.runs import reprotect_run, switchover_run
+from blkcolo_coordinator.runs.reprotect_run import ReprotectRun
+from blkcolo_coordinator.runs.roles import Cost, NodeView, Side, cost
+from blkcolo_coordinator.runs.switchover_run import SwitchoverRun
 
 SIZE = 1 << 20
 OLD = NodeView("old:1", Role.PRIMARY, 2, SIZE, 4096, fenced=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from blkcolo.errors import Reason
-from blkcolo_coordinator.group_state import GroupState
-from blkcolo_coordinator.service_level import Level, assess, recovery_point_age
+from blkcolo_coordinator.core.group_state import GroupState
+from blkcolo_coordinator.core.service_level import Level, assess, recovery_point_age
 
 _S = GroupState
 

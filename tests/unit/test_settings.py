@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from blkcolo.errors import Invalid
-from blkcolo.posix_files import open_image
-from blkcolo.settings import ServiceSettings, SettingsError, load, show
+from blkcolo.process.settings import ServiceSettings, SettingsError, load, show
+from blkcolo.storage.posix_files import open_image
 from blkcolo_coordinator.settings import CoordinatorSettings
 from blkcolo_node.settings import PrimarySettings, SecondarySettings
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from blkcolo.extents import Extent
-from blkcolo.intent_file import Base
-from blkcolo.intent_log import IntentLog
-from blkcolo.settled_regions import Copy
+from blkcolo.intent.file import Base
+from blkcolo.intent.log import IntentLog
+from blkcolo.intent.settled_regions import Copy
 from tests.memory_files import MemoryFolder
 
 REGION = 4096

@@ -9,9 +9,9 @@ import pytest
 from blkcolo.errors import BlkcoloError, Reason, Refused
 from blkcolo.stream import RecordKind
 from blkcolo.v1 import stream_pb2, types_pb2
-from blkcolo_coordinator import group_state
-from blkcolo_primary import forward_state
-from blkcolo_secondary import replica_state
+from blkcolo_coordinator.core import group_state
+from blkcolo_primary.core import forward_state
+from blkcolo_secondary.core import replica_state
 
 if TYPE_CHECKING:
     import enum

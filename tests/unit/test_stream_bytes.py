@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blkcolo import grpc_stream, stream_bytes
 from blkcolo.errors import Invalid
+from blkcolo.rpc import stream_bytes, stream_on_wire
 from blkcolo.stream import Batch, Flush
 from blkcolo.v1 import stream_pb2 as pb
 
@@ -37,12 +37,12 @@ def test_a_batch_comes_back_and_any_protobuf_reads_it(seq: int, batch: Batch) ->
     assert stream_bytes.decode(raw) == (seq, batch)
     message = pb.WriteForwardRequest.FromString(raw)
     assert message.seq == seq
-    assert grpc_stream.decode_request(message) == batch
+    assert stream_on_wire.decode_request(message) == batch
 
 
 @given(U64, batches())
 def test_what_protobuf_wrote_is_read(seq: int, batch: Batch) -> None:
-    raw = grpc_stream.encode_request(seq, batch).SerializeToString()
+    raw = stream_on_wire.encode_request(seq, batch).SerializeToString()
     assert stream_bytes.decode(raw) == (seq, batch)
 
 

@@ -1,1 +1,4 @@
-"""Shared by the three services: wire, NBD, disks, errors, logs, metrics."""
+"""Shared by the three services.
+
+Above the rooms stand the words that all use: errors, extents, the messages of a stream.
+"""

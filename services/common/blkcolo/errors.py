@@ -10,7 +10,7 @@
       DataLoss              bytes are wrong or missing: a new stream is needed
 
 Errors are raised as domain errors and become gRPC statuses once, at the border
-(`grpc_errors`), and NBD errno once, at the border (`nbd`).
+(`rpc.errors`), and NBD errno once, at the border (`nbd`).
 """
 
 from __future__ import annotations

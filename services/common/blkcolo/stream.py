@@ -1,6 +1,6 @@
 """The messages of a WriteForward stream as plain values, and their digest.
 
-The cores speak these; `grpc_stream` turns them into protobuf and back.
+The cores speak these; `rpc.stream_on_wire` turns them into protobuf and back.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from blkcolo.grpc_client import call
+from blkcolo.rpc.client import call
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo_cli import render
 from blkcolo_cli.coordinator_client import MOVE_SECONDS, Coordinator, run

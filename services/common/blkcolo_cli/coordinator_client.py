@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from blkcolo.errors import Invalid, Reason
-from blkcolo.grpc_client import Dialer, call
+from blkcolo.rpc.client import Dialer, call
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
 

@@ -10,9 +10,9 @@ from cyclopts import Parameter
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from blkcolo.errors import Reason, Unavailable
-from blkcolo.grpc_client import Dialer, call
+from blkcolo.process.settings import load
+from blkcolo.rpc.client import Dialer, call
 from blkcolo.security.certificate_files import CertificateFiles
-from blkcolo.settings import load
 
 if TYPE_CHECKING:
     from blkcolo.addresses import Address

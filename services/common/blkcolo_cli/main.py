@@ -16,8 +16,8 @@ from cyclopts import App, Group, Parameter
 from rich.console import Console
 
 from blkcolo.errors import BlkcoloError, Reason, Unavailable
-from blkcolo.service import EXIT_CANNOT_START, EXIT_OK, run_service
-from blkcolo.settings import ServiceSettings, SettingsError, load, show
+from blkcolo.process.service import EXIT_CANNOT_START, EXIT_OK, run_service
+from blkcolo.process.settings import ServiceSettings, SettingsError, load, show
 from blkcolo_cli import change_roles, health, maintain, observe, operate, up
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from cyclopts import CycloptsError
 
-    from blkcolo.service import Service
+    from blkcolo.process.service import Service
 
 S = TypeVar("S", bound=ServiceSettings)
 

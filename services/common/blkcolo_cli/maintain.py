@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from google.protobuf.json_format import MessageToDict
 
 from blkcolo.errors import Invalid, Reason
-from blkcolo.grpc_client import call
-from blkcolo.settings import parse_size
+from blkcolo.process.settings import parse_size
+from blkcolo.rpc.client import call
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import primary_pb2, types_pb2
 from blkcolo_cli import render

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from blkcolo.errors import Unavailable
-from blkcolo.grpc_client import call
-from blkcolo.grpc_errors import to_domain
+from blkcolo.rpc.client import call
+from blkcolo.rpc.errors import to_domain
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import types_pb2
 from blkcolo_cli.coordinator_client import ASK_SECONDS, Coordinator, run

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 
 from blkcolo.errors import DeadlineMissed, Unavailable
-from blkcolo.grpc_client import call
+from blkcolo.rpc.client import call
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import types_pb2
 from blkcolo_cli import render

@@ -18,11 +18,11 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from blkcolo.addresses import Address
-from blkcolo.data_directory import DataDirectory
 from blkcolo.errors import BlkcoloError, Reason, Refused, Unavailable
-from blkcolo.readiness import ReadySocket
-from blkcolo.service import STOP_SECONDS
-from blkcolo.settings import parse_size
+from blkcolo.process.readiness import ReadySocket
+from blkcolo.process.service import STOP_SECONDS
+from blkcolo.process.settings import parse_size
+from blkcolo.storage.data_directory import DataDirectory
 from blkcolo.tasks import until_first
 from blkcolo_cli.coordinator_client import Coordinator, connect
 from blkcolo_cli.operate import show_live

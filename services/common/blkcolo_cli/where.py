@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 from cyclopts import Parameter
 
 from blkcolo.addresses import Address
-from blkcolo.grpc_client import Dialer
+from blkcolo.process.settings import SettingsError
+from blkcolo.rpc.client import Dialer
 from blkcolo.security.certificate_files import CertificateFiles
-from blkcolo.settings import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

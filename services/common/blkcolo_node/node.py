@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from blkcolo.data_directory import DataDirectory
 from blkcolo.errors import DeadlineMissed, Reason
-from blkcolo.grpc_errors import DomainErrors
-from blkcolo.grpc_metrics import CallMetrics
-from blkcolo.grpc_server import GrpcServer
-from blkcolo.metrics import ErrorCounter, MetricsServer
 from blkcolo.nbd.server import NbdServer
+from blkcolo.observe.metrics import ErrorCounter, MetricsServer
+from blkcolo.process.service_security import ServiceSecurity
 from blkcolo.roles import GroupsInRole, Role
+from blkcolo.rpc.errors import DomainErrors
+from blkcolo.rpc.metrics import CallMetrics
+from blkcolo.rpc.server import GrpcServer
 from blkcolo.security.authorization import PeerRole
-from blkcolo.security.service_security import ServiceSecurity
+from blkcolo.storage.data_directory import DataDirectory
 from blkcolo.v1 import node_pb2_grpc, primary_pb2_grpc
 from blkcolo_node.metrics import NodeCollector
 from blkcolo_node.node_group import NodeGroup
@@ -99,7 +99,8 @@ class Node:
                 CallMetrics(registry, _SERVICES),
                 DomainErrors(ErrorCounter(_SERVICES, registry)),
             ],
-            security,
+            security.files,
+            security.on_denied,
         )
         self._directory: DataDirectory | None = None
 

@@ -11,29 +11,29 @@ from uuid import uuid4
 import structlog
 
 from blkcolo.errors import BlkcoloError, DataLoss, Reason, translated
-from blkcolo.intent_log import IntentLog
-from blkcolo.posix_files import PosixFile, PosixFolder, open_image
-from blkcolo.regions import region_size_for
+from blkcolo.intent.log import IntentLog
+from blkcolo.intent.regions import region_size_for
 from blkcolo.roles import Role
+from blkcolo.storage.posix_files import PosixFile, PosixFolder, open_image
+from blkcolo.storage.volume_growth import VolumeGrowth, load_sizes
 from blkcolo.stream import VolumeId
-from blkcolo.volume_growth import VolumeGrowth, load_sizes
 from blkcolo_node import role_change, role_file
 from blkcolo_node.volume_export import VolumeExport
 from blkcolo_primary.export import DiskExport
-from blkcolo_primary.group import ForwardGroup
-from blkcolo_secondary.group import ReplicaGroup
-from blkcolo_secondary.history import HistoryPolicy
-from blkcolo_secondary.load_progress import LoadProgress
-from blkcolo_secondary.replica import Replica
-from blkcolo_secondary.replica_options import ReplicaOptions
+from blkcolo_primary.runtime.group import ForwardGroup
+from blkcolo_secondary.core.replica import Replica
+from blkcolo_secondary.core.replica_options import ReplicaOptions
+from blkcolo_secondary.record.history import HistoryPolicy
+from blkcolo_secondary.runtime.group import ReplicaGroup
+from blkcolo_secondary.runtime.load_progress import LoadProgress
 from blkcolo_secondary.view_export import ViewExport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from blkcolo.grpc_client import Dialer
     from blkcolo.nbd.export import Export
+    from blkcolo.rpc.client import Dialer
     from blkcolo_node.settings import GroupOptions
 
 _log = structlog.get_logger(__name__)

@@ -15,15 +15,15 @@ from blkcolo.errors import Reason, Refused, StaleGeneration
 from blkcolo.leaps import check_leap
 from blkcolo.roles import Role
 from blkcolo_node import role_file
-from blkcolo_primary import durable_state
-from blkcolo_primary.durable_state import DurableState
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_primary.record import durable_state
+from blkcolo_primary.record.durable_state import DurableState
+from blkcolo_secondary.core.replica_state import ReplicaState
 
 if TYPE_CHECKING:
-    from blkcolo.files import Folder
-    from blkcolo_primary.forwarder_core import ForwarderCore
-    from blkcolo_secondary.replica import Replica
+    from blkcolo.storage.files import Folder
+    from blkcolo_primary.core.forwarder import ForwarderCore
+    from blkcolo_secondary.core.replica import Replica
 
 
 def needs_fence(core: ForwarderCore, generation: int) -> bool:

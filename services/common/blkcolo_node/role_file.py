@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo import state_file
 from blkcolo.errors import DataLoss, Reason
 from blkcolo.roles import Role
+from blkcolo.storage import state_file
 
 if TYPE_CHECKING:
-    from blkcolo.files import Folder
+    from blkcolo.storage.files import Folder
 
 
 def load(folder: Folder, group: str, first: Role) -> Role:

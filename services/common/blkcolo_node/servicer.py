@@ -11,7 +11,7 @@ from blkcolo.v1 import node_pb2_grpc as rpc
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from blkcolo.grpc_context import Context
+    from blkcolo.rpc.context import Context
     from blkcolo.v1 import types_pb2
     from blkcolo_node.node_group import NodeGroup
 

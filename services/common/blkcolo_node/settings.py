@@ -14,8 +14,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from blkcolo.addresses import Address
-from blkcolo.roles import Role
-from blkcolo.settings import (
+from blkcolo.process.settings import (
     GrpcSettings,
     MetricsSettings,
     Name,
@@ -24,6 +23,7 @@ from blkcolo.settings import (
     VolumeSettings,
     check_unique,
 )
+from blkcolo.roles import Role
 from blkcolo_primary.settings import ForwardSettings
 from blkcolo_secondary.settings import ReplicaSettings
 

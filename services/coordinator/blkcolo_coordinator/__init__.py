@@ -1,1 +1,4 @@
-"""The coordinator: decides when to checkpoint and who is who."""
+"""The coordinator: decides when to checkpoint and who is who.
+
+Above the rooms stands what others see: the RPCs, the status page and the metrics.
+"""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from blkcolo.data_directory import DataDirectory
-from blkcolo.grpc_errors import DomainErrors
-from blkcolo.grpc_metrics import CallMetrics
-from blkcolo.grpc_server import GrpcServer
-from blkcolo.metrics import ErrorCounter, MetricsServer
+from blkcolo.observe.metrics import ErrorCounter, MetricsServer
+from blkcolo.process.service_security import ServiceSecurity
+from blkcolo.rpc.errors import DomainErrors
+from blkcolo.rpc.metrics import CallMetrics
+from blkcolo.rpc.server import GrpcServer
 from blkcolo.security.authorization import PeerRole
-from blkcolo.security.service_security import ServiceSecurity
+from blkcolo.storage.data_directory import DataDirectory
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
-from blkcolo_coordinator.groups import Groups
-from blkcolo_coordinator.metrics import CoordinatorMetrics, GroupCollector
+from blkcolo_coordinator.metrics import GroupCollector
+from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
+from blkcolo_coordinator.runtime.groups import Groups
 from blkcolo_coordinator.servicer import CoordinatorServicer
 from blkcolo_coordinator.status_page import StatusPage
 
@@ -56,7 +57,8 @@ class CoordinatorService:
                 CallMetrics(metrics.registry, [_SERVICE_NAME]),
                 DomainErrors(ErrorCounter([_SERVICE_NAME], metrics.registry)),
             ],
-            security,
+            security.files,
+            security.on_denied,
         )
         self._directory: DataDirectory | None = None
 

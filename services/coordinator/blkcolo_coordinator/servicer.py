@@ -12,10 +12,11 @@ from blkcolo.addresses import Address
 from blkcolo.errors import Exhausted, Invalid, Reason
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import coordinator_pb2_grpc as rpc
-from blkcolo_coordinator.event_stream import follow
-from blkcolo_coordinator.group_facts import explained
-from blkcolo_coordinator.policy import Policy
-from blkcolo_coordinator.roles import Side
+from blkcolo_coordinator.core.group_record import GroupRecord
+from blkcolo_coordinator.core.policy import Policy
+from blkcolo_coordinator.record.event_stream import follow
+from blkcolo_coordinator.runs.roles import Side
+from blkcolo_coordinator.runtime.group_facts import explained
 from blkcolo_coordinator.status import (
     event,
     report,
@@ -23,13 +24,12 @@ from blkcolo_coordinator.status import (
     timings,
     verb_conditions,
 )
-from blkcolo_coordinator.store import GroupRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from blkcolo.grpc_context import Context
-    from blkcolo_coordinator.groups import Groups
+    from blkcolo.rpc.context import Context
+    from blkcolo_coordinator.runtime.groups import Groups
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MAX_WATCHERS = 64

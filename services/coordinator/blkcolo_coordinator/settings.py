@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from blkcolo.addresses import Address
-from blkcolo.settings import (
+from blkcolo.process.settings import (
     ByteSize,
     GrpcSettings,
     MetricsSettings,

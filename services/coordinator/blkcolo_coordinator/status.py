@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from blkcolo.grpc_errors import failure_message
+from blkcolo.rpc.errors import failure_message
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import types_pb2
-from blkcolo_coordinator.checkpoint_run import CheckpointRun, Step
+from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from blkcolo_coordinator.event_table import Numbered
-    from blkcolo_coordinator.explain import Condition, Verb
-    from blkcolo_coordinator.group_driver import GroupDriver
-    from blkcolo_coordinator.policy import Policy
-    from blkcolo_coordinator.roles import Cost
+    from blkcolo_coordinator.core.explain import Condition, Verb
+    from blkcolo_coordinator.core.policy import Policy
+    from blkcolo_coordinator.record.event_table import Numbered
+    from blkcolo_coordinator.runs.roles import Cost
+    from blkcolo_coordinator.runtime.group_driver import GroupDriver
 
 
 def report(driver: GroupDriver) -> pb.Group:

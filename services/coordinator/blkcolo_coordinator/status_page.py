@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 
-from blkcolo.http_pages import Page
-from blkcolo.on_loop import OnLoop
-from blkcolo_coordinator.checkpoint_run import Outcome
-from blkcolo_coordinator.group_facts import explained
-from blkcolo_coordinator.service_level import recovery_point_age
+from blkcolo.observe.http_pages import Page
+from blkcolo.observe.on_loop import OnLoop
+from blkcolo_coordinator.core.service_level import recovery_point_age
+from blkcolo_coordinator.runs.checkpoint_run import Outcome
+from blkcolo_coordinator.runtime.group_facts import explained
 from blkcolo_coordinator.status import event, report, verb_conditions
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from blkcolo_coordinator.checkpointer import Taken
-    from blkcolo_coordinator.group_driver import GroupDriver
-    from blkcolo_coordinator.groups import Groups
+    from blkcolo_coordinator.runtime.checkpointer import Taken
+    from blkcolo_coordinator.runtime.group_driver import GroupDriver
+    from blkcolo_coordinator.runtime.groups import Groups
 
 #: Events on the page.
 _EVENTS = 50

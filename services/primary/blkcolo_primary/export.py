@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import asyncio
 
     from blkcolo.nbd.export import AllocationExtent
-    from blkcolo.posix_files import PosixFile
+    from blkcolo.storage.posix_files import PosixFile
     from blkcolo.stream import VolumeId
-    from blkcolo_primary.group import ForwardGroup
+    from blkcolo_primary.runtime.group import ForwardGroup
 
 
 class DiskExport:

@@ -11,16 +11,16 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from blkcolo.group_samples import counters, gauges, state_gauge
-from blkcolo_primary.forward_state import ForwardState
-from blkcolo_primary.resync_plan import ResyncPlan
+from blkcolo.observe.group_samples import counters, gauges, state_gauge
+from blkcolo_primary.core.forward_state import ForwardState
+from blkcolo_primary.core.resync_plan import ResyncPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client.core import Metric
 
-    from blkcolo_primary.group import ForwardGroup
+    from blkcolo_primary.runtime.group import ForwardGroup
 
 _PREFIX = "blkcolo_primary"
 

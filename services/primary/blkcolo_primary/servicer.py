@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Invalid, Reason
-from blkcolo.grpc_context import time_left
-from blkcolo.grpc_stream import encode_volume
+from blkcolo.rpc.context import time_left
+from blkcolo.rpc.stream_on_wire import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import primary_pb2_grpc as rpc
 from blkcolo_primary.status import report, state_message, verify_report
@@ -15,9 +15,9 @@ from blkcolo_primary.status import report, state_message, verify_report
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo.grpc_context import Context
     from blkcolo.roles import GroupsInRole
-    from blkcolo_primary.group import ForwardGroup
+    from blkcolo.rpc.context import Context
+    from blkcolo_primary.runtime.group import ForwardGroup
 
 
 class PrimaryServicer(rpc.PrimaryServiceServicer):

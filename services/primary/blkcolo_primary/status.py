@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from blkcolo.grpc_errors import failure_message
-from blkcolo.grpc_stream import encode_volume
+from blkcolo.rpc.errors import failure_message
+from blkcolo.rpc.stream_on_wire import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import types_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo_primary.forward_state import ForwardState
-    from blkcolo_primary.group import ForwardGroup
-    from blkcolo_primary.verification import VerifyPass
+    from blkcolo_primary.core.forward_state import ForwardState
+    from blkcolo_primary.core.verification import VerifyPass
+    from blkcolo_primary.runtime.group import ForwardGroup
 
 
 def state_message(state: ForwardState) -> types_pb2.ForwardState.ValueType:

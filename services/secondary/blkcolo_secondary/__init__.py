@@ -1,1 +1,4 @@
-"""The secondary: the second disk and its Disk Buffer."""
+"""The secondary: the second disk and its Disk Buffer.
+
+Above the rooms stands what others see: the RPCs, the exports, status and metrics.
+"""

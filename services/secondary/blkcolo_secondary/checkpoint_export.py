@@ -6,13 +6,13 @@ import errno
 import os
 from typing import TYPE_CHECKING, Never
 
-from blkcolo_secondary.allocation import allocation
+from blkcolo_secondary.buffer.allocation import allocation
 
 if TYPE_CHECKING:
     import asyncio
 
     from blkcolo.nbd.export import AllocationExtent
-    from blkcolo_secondary.group import ReplicaGroup
+    from blkcolo_secondary.runtime.group import ReplicaGroup
 
 
 def checkpoint_name(volume: str, epoch: int) -> str:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from blkcolo.group_samples import counters, gauges, state_gauge
-from blkcolo_secondary.replica_state import ReplicaState
+from blkcolo.observe.group_samples import counters, gauges, state_gauge
+from blkcolo_secondary.core.replica_state import ReplicaState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from prometheus_client.core import Metric
 
-    from blkcolo_secondary.group import ReplicaGroup
+    from blkcolo_secondary.runtime.group import ReplicaGroup
 
 _PREFIX = "blkcolo_secondary"
 

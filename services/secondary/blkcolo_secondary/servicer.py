@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 import grpc
 
 from blkcolo.errors import DataLoss, DeadlineMissed, Invalid, Reason
-from blkcolo.grpc_context import time_left
-from blkcolo.grpc_stream import encode_response, encode_volume
+from blkcolo.rpc.context import time_left
+from blkcolo.rpc.stream_bytes import decode
+from blkcolo.rpc.stream_on_wire import encode_response, encode_volume
 from blkcolo.stream import Hello
-from blkcolo.stream_bytes import decode
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import secondary_pb2_grpc as rpc
 from blkcolo.v1 import stream_pb2
+from blkcolo_secondary.core.stop_plan import StopMode
 from blkcolo_secondary.status import checkpoint_entries, report, state_message
-from blkcolo_secondary.stop_plan import StopMode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from blkcolo.grpc_context import Context
     from blkcolo.roles import GroupsInRole
+    from blkcolo.rpc.context import Context
     from blkcolo.stream import Request
-    from blkcolo_secondary.group import ReplicaGroup
+    from blkcolo_secondary.runtime.group import ReplicaGroup
 
 #: Its full name.
 SERVICE = "blkcolo.v1.SecondaryService"
@@ -170,8 +170,9 @@ async def _decoded(
 def add_to_server(servicer: SecondaryServicer, server: grpc.aio.Server) -> None:
     """Adds the service, with WriteForward taking messages as bytes.
 
-    gRPC's own deserializer would copy each batch twice (see `blkcolo.stream_bytes`).
-    The handler that was registered last is the one that serves a method.
+    gRPC's own deserializer would copy each batch twice (see
+    `blkcolo.rpc.stream_bytes`). The handler that was registered last is the one that
+    serves a method.
     """
     forward: grpc.RpcMethodHandler[bytes, stream_pb2.WriteForwardResponse]
     forward = grpc.stream_stream_rpc_method_handler(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from blkcolo.settings import ByteSize, Section
+from blkcolo.process.settings import ByteSize, Section
 
 
 class HistorySettings(Section):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from blkcolo.grpc_errors import failure_message
-from blkcolo.grpc_stream import encode_volume
+from blkcolo.rpc.errors import failure_message
+from blkcolo.rpc.stream_on_wire import encode_volume
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import types_pb2
 from blkcolo_secondary.checkpoint_export import checkpoint_name
@@ -13,9 +13,9 @@ from blkcolo_secondary.checkpoint_export import checkpoint_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from blkcolo_secondary.group import ReplicaGroup
-    from blkcolo_secondary.replica import Replica
-    from blkcolo_secondary.replica_state import ReplicaState
+    from blkcolo_secondary.core.replica import Replica
+    from blkcolo_secondary.core.replica_state import ReplicaState
+    from blkcolo_secondary.runtime.group import ReplicaGroup
 
 
 def state_message(state: ReplicaState) -> types_pb2.ReplicaState.ValueType:

@@ -6,14 +6,14 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from blkcolo_secondary.allocation import allocation
+from blkcolo_secondary.buffer.allocation import allocation
 
 if TYPE_CHECKING:
     import asyncio
 
     from blkcolo.nbd.export import AllocationExtent
     from blkcolo.stream import VolumeId
-    from blkcolo_secondary.group import ReplicaGroup
+    from blkcolo_secondary.runtime.group import ReplicaGroup
 
 
 class ViewExport:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from blkcolo.histograms import LatencyHistogram
 from blkcolo.nbd.constants import Command, NbdError
+from blkcolo.observe.histograms import LatencyHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

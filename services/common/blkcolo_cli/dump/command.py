@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from blkcolo.errors import Invalid, Reason
-from blkcolo.settings import SettingsError, load, show
+from blkcolo.process.settings import SettingsError, load, show
 from blkcolo_cli.dump import host_facts, service_facts, state_inventory
 from blkcolo_cli.dump.bundle import Bundle
 from blkcolo_cli.where import DEFAULT, Where
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from blkcolo.addresses import Address
-    from blkcolo.grpc_client import Dialer
+    from blkcolo.rpc.client import Dialer
     from blkcolo_node.settings import NodeSettings
 
 _MODELS: dict[

@@ -14,8 +14,8 @@ import grpc
 from google.protobuf.json_format import MessageToDict
 
 from blkcolo.errors import BlkcoloError
-from blkcolo.grpc_client import Dialer, call
-from blkcolo.grpc_errors import to_domain
+from blkcolo.rpc.client import Dialer, call
+from blkcolo.rpc.errors import to_domain
 from blkcolo.security.certificate_files import CertificateFiles
 from blkcolo.v1 import coordinator_pb2 as pb
 from blkcolo.v1 import primary_pb2, primary_pb2_grpc, secondary_pb2, secondary_pb2_grpc
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from blkcolo.addresses import Address
-    from blkcolo.settings import MetricsSettings, ServiceSettings
+    from blkcolo.process.settings import MetricsSettings, ServiceSettings
 
     _Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING
 
-from blkcolo import records
+from blkcolo.storage import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,99 @@
+"""The two nodes of a group, by the roles that they are in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from blkcolo.addresses import Address
+from blkcolo_coordinator.peers import node_views
+from blkcolo_coordinator.peers.grpc_peers import NodePeer, PrimaryPeer, SecondaryPeer
+
+if TYPE_CHECKING:
+    from blkcolo.rpc.client import Dialer
+    from blkcolo.v1.primary_pb2 import ForwardStatus
+    from blkcolo_coordinator.core.group_record import GroupRecord
+    from blkcolo_coordinator.runs.roles import NodeView
+
+
+class _Node(NamedTuple):
+    """One node: whichever role it is in, only those calls are made."""
+
+    address: str
+    node: NodePeer
+    primary: PrimaryPeer
+    secondary: SecondaryPeer
+
+
+class Pair:
+    """Both nodes of one group."""
+
+    def __init__(self, record: GroupRecord, timeout: float, dialer: Dialer) -> None:
+        """Opens channels to both; `timeout` in seconds holds for each call."""
+        self._nodes = [
+            _open(record.name, address, timeout, dialer)
+            for address in (record.primary_now, record.secondary_now)
+        ]
+
+    def swap(self) -> None:
+        """The roles are changed."""
+        self._nodes.reverse()
+
+    @property
+    def primary(self) -> PrimaryPeer:
+        """The primary, for what a primary does."""
+        return self._nodes[0].primary
+
+    @property
+    def secondary(self) -> SecondaryPeer:
+        """The secondary, for what a secondary does."""
+        return self._nodes[1].secondary
+
+    @property
+    def primary_node(self) -> NodePeer:
+        """The node that is primary by the record."""
+        return self._nodes[0].node
+
+    @property
+    def secondary_node(self) -> NodePeer:
+        """The node that is secondary by the record."""
+        return self._nodes[1].node
+
+    @property
+    def primary_address(self) -> str:
+        """Where the primary is."""
+        return self._nodes[0].address
+
+    @property
+    def secondary_address(self) -> str:
+        """Where the secondary is."""
+        return self._nodes[1].address
+
+    async def views(self) -> tuple[NodeView, NodeView]:
+        """What the primary and the secondary say of themselves, whatever their roles.
+
+        Raises:
+            BlkcoloError: one of them does not answer.
+        """
+        asked = [node_views.view(*node) for node in self._nodes]
+        primary, secondary = await asyncio.gather(*asked)
+        return primary, secondary
+
+    def view_of_primary(self, status: ForwardStatus) -> NodeView:
+        """What the primary has said of itself."""
+        return node_views.of_primary(self.primary_address, status)
+
+    async def close(self) -> None:
+        """Closes all channels."""
+        peers = [peer for node in self._nodes for peer in node[1:]]
+        await asyncio.gather(*(peer.close() for peer in peers))
+
+
+def _open(group: str, address: str, timeout: float, dialer: Dialer) -> _Node:
+    parsed = Address.parse(address)
+    return _Node(
+        address,
+        NodePeer(group, parsed, timeout, dialer),
+        PrimaryPeer(group, parsed, timeout, dialer),
+        SecondaryPeer(group, parsed, timeout, dialer),
+    )
