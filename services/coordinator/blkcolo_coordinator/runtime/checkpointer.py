@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 #: So many checkpoints are shown.
 KEPT = 60
-#: A group that is not written to is looked at so often within its RPO target.
-_LOOKS_A_TARGET = 4
+#: A group that is not written to is looked at so often within its RPO target: before
+#: half of it has passed, which counts as a risk.
+_LOOKS_A_TARGET = 2.5
 
 
 class Taken(NamedTuple):
