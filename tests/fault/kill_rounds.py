@@ -310,8 +310,6 @@ class Life:
         self._pass(0.05)
         if self.rng.random() < 0.5:
             victim = self.rng.choice(("secondary", "coordinator"))
-            if not force:  # a coordinator that comes back takes a checkpoint first
-                victim = "secondary"
             when = "in a failover" if call.is_alive() else "in a flush"
             self._kill(victim, when=when)
             call.join(60)

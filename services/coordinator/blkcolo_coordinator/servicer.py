@@ -67,10 +67,11 @@ class CoordinatorServicer(rpc.CoordinatorServiceServicer):
             force=request.force,
             epoch=request.epoch if request.HasField("epoch") else None,
         )
-        secondary = driver.sides.secondary
+        record, secondary = driver.record, driver.sides.secondary
+        led_to = secondary.committed_epoch if secondary else record.committed or 0
         return pb.FailoverResponse(
-            generation=driver.record.generation,
-            committed_epoch=secondary.committed_epoch if secondary else 0,
+            generation=record.generation,
+            committed_epoch=led_to,
             nbd_uris=secondary.nbd_uris if secondary else [],
             primary_fenced=fenced,
         )
