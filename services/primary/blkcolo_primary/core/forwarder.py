@@ -356,9 +356,7 @@ class ForwarderCore:
 
     def nothing_after(self, epoch: int) -> bool:
         """True if the stream stands, and holds nothing after this epoch's barrier."""
-        if self.epochs is None or self.state is not ForwardState.REPLICATING:
-            return False
-        return self.epochs.nothing_after(epoch)
+        return self.unchanged and self.epoch == epoch + 1
 
     def prepare(self, epoch: int, generation: int) -> int:
         """Puts the barrier of the current epoch into the stream; returns its seq.

@@ -31,10 +31,6 @@ class StreamEpochs:
         self._outbox = outbox
         self._last: _Ended | None = None
 
-    def nothing_after(self, epoch: int) -> bool:
-        """True if the stream holds nothing after this epoch's barrier."""
-        return self._outbox.epoch == epoch + 1 and not self._outbox.records
-
     def barrier_of(self, epoch: int) -> int | None:
         """The seq of its barrier, if the epoch is the one that was ended last."""
         last = self._last
