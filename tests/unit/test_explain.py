@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ from blkcolo.v1.primary_pb2 import ForwardStatus
 from blkcolo.v1.secondary_pb2 import ReplicaStatus
 from blkcolo.v1.types_pb2 import ForwardState, ReplicaState, Volume
 from blkcolo_cli.main import app
-from blkcolo_coordinator.core.explain import CONDITIONS, Facts, Verb, explain
+from blkcolo_coordinator.core.explain import CONDITIONS, Verb, explain
 from blkcolo_coordinator.core.group_record import GroupRecord
 from blkcolo_coordinator.core.group_state import ENDED, Event, GroupState, advance
 from blkcolo_coordinator.core.seen import FAILED_OVER
@@ -30,6 +30,9 @@ from blkcolo_coordinator.runtime.checkpointer import Checkpointer
 from blkcolo_coordinator.runtime.driven_group import Sides
 from blkcolo_coordinator.runtime.group_facts import facts
 from blkcolo_coordinator.runtime.role_changes import RoleChanges
+
+if TYPE_CHECKING:
+    from blkcolo_coordinator.core.facts import Facts
 
 GONE = Unavailable(Reason.PEER_UNREACHABLE, "cannot be reached")
 DISK = [Volume(name="disk0", size_bytes=1 << 20)]

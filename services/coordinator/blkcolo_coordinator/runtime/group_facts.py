@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import Reason
-from blkcolo_coordinator.core.explain import Facts, Verb, explain
+from blkcolo_coordinator.core.explain import Verb, explain
+from blkcolo_coordinator.core.facts import Facts
 from blkcolo_coordinator.peers import node_views
 from blkcolo_coordinator.peers.seen_on_wire import primary_seen, secondary_seen
 from blkcolo_coordinator.runs.reprotect_cost import reprotect_cost
