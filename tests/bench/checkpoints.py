@@ -1,98 +1,211 @@
-"""What a checkpoint costs: the VM's stall, its own time, and how that grows."""
+"""What a checkpoint costs: the VM's stall, its own time and where it goes, its growth.
+
+Checkpoints are asked for by a fixed clock, 20 a second, whether or not the last one has
+ended: the coordinator takes one after the other, and a call that finds one under way is
+answered by the next. So a slow checkpoint is not made up for by fewer of them. The
+writes come from `write_load`, which keeps up with fio, and knows when each was
+completed.
+"""
 
 from __future__ import annotations
 
-import itertools
-import threading
 import time
+from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import fio, pair
+from blkcolo.v1 import coordinator_pb2 as pb
+from tests.bench import fio, pair, write_load
 from tests.bench.compare import fill
 from tests.bench.findings import Finding
+from tests.bench.gaps import covers, longest_gap, percentile
 from tests.bench.loads import BY_NAME, Load
 from tests.bench.peer import timed_ms
 from tests.stack import wait_until
 
 if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
+    from typing import Any
 
     from tests.stack import Stack
 
 _MIB = 1 << 20
+_NS_PER_MS = 1_000_000
 _PER_SECOND = 20
-#: A completion this long after a checkpoint's call may still be held up by it, in ms.
-_AROUND_MS = 40
+_PERIOD_NS = 1000 * _NS_PER_MS // _PER_SECOND
 _QD32 = BY_NAME["4k randwrite QD32"]
+#: Runs without and with checkpoints take turns, so that both meet the same machine.
+_ROUNDS = 3
+
+
+class Call(NamedTuple):
+    """A checkpoint that was asked for and taken; times in ns of time.monotonic."""
+
+    began: int
+    ended: int
+    epoch: int
+    timings: pb.CheckpointTimings
+
+    @property
+    def ms(self) -> float:
+        """From the call to its answer."""
+        return (self.ended - self.began) / _NS_PER_MS
+
+
+@dataclass
+class Observed:
+    """What the runs of one kind found.
+
+    Attributes:
+        gaps_ms: the longest gap between completions around each tick of the clock.
+        calls: the checkpoints.
+        writes: completed ones.
+        seconds: how long that took.
+    """
+
+    gaps_ms: list[float] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    writes: int = 0
+    seconds: float = 0.0
+
+    def add(
+        self, completions: array[int], ticks: Sequence[int], calls: Sequence[Call]
+    ) -> None:
+        """Takes a run in: what of it lies between its first and last completion."""
+        self.gaps_ms += [
+            longest_gap(completions, tick, tick + _PERIOD_NS) / _NS_PER_MS
+            for tick in ticks
+            if covers(completions, tick, tick + _PERIOD_NS)
+        ]
+        self.calls += [
+            call for call in calls if covers(completions, call.began, call.ended)
+        ]
+        self.writes += len(completions)
+        self.seconds += (completions[-1] - completions[0]) / 1e9
+
+    @property
+    def writes_a_second(self) -> float:
+        """The load."""
+        return self.writes / self.seconds
+
+    @property
+    def checkpoints_a_second(self) -> float:
+        """Several calls may have had one checkpoint."""
+        return len({call.epoch for call in self.calls}) / self.seconds
 
 
 def measure(folder: Path, size: int, seconds: float) -> list[Finding]:
-    """Runs on a pair with images of `size` bytes, each load `seconds` long."""
+    """Runs on a pair with images of `size` bytes, each kind of run `seconds` long."""
     base = folder / "base.img"
     fill(base, size)
+    without, during = Observed(), Observed()
     with pair.running(folder, base) as under_test:
         base.unlink()
         stack = under_test.stack
         stack.pause()
-        without, _ = _gaps(stack, folder, size, seconds, checkpoints=False)
-        during, durations = _gaps(stack, folder, size, seconds, checkpoints=True)
+        for _ in range(_ROUNDS):
+            for observed in (without, during):
+                load = (stack.uri("primary"), _QD32, seconds / _ROUNDS, size)
+                with write_load.in_background(*load) as run:
+                    ticks, calls = _tick(stack, run, checkpoints=observed is during)
+                    observed.add(run.result(), ticks, calls)
         small = _commit_ms(stack, _MIB, size)
         large = _commit_ms(stack, size, size)
-    stall = _percentile(during, 99) - _percentile(without, 99)
     return [
-        Finding("stall of VM writes around a checkpoint, p99", stall, "ms", 5),
-        Finding("the same, p50", median(during) - median(without), "ms"),
-        Finding("longest gap without checkpoints, p99", _percentile(without, 99), "ms"),
-        Finding("checkpoints in the run", len(durations), ""),
-        Finding(
-            "duration of a checkpoint under load, p50", median(durations), "ms", 10
-        ),
-        Finding("the same, p99", _percentile(durations, 99), "ms"),
+        *_stall(without, during),
+        *_duration(during),
         Finding("checkpoint of 1 MiB, p50", small, "ms"),
         Finding(f"checkpoint of {size // _MIB} MiB, p50", large, "ms"),
         Finding("ratio of the two", large / small, "x", 2),
     ]
 
 
-def _gaps(
-    stack: Stack, folder: Path, size: int, seconds: float, *, checkpoints: bool
-) -> tuple[list[float], list[float]]:
-    """Longest gaps between completions around each moment, and checkpoint times.
+def _tick(
+    stack: Stack, run: Future[array[int]], *, checkpoints: bool
+) -> tuple[list[int], list[Call]]:
+    """The ticks of the clock until the load ends, and a checkpoint at each of them.
 
-    All in ms; the moments come 20 times a second.
+    Raises:
+        grpc.RpcError: a checkpoint could not be taken.
     """
-    moments: list[float] = []
-    durations: list[float] = []
-    ended = threading.Event()
-
-    def tick() -> None:
-        while not ended.wait(1 / _PER_SECOND):
-            moments.append(time.time() * 1000)
-            if checkpoints:
-                began = time.perf_counter()
-                stack.checkpoint()
-                durations.append(timed_ms(began))
-
-    ticking = threading.Thread(target=tick)
-    ticking.start()
-    try:
-        completions = fio.completions_ms(
-            stack.uri("primary"), _QD32, seconds, size, folder
-        )
-    finally:
-        ended.set()
-        ticking.join()
-    return [_longest(completions, at) for at in moments[_PER_SECOND:]], durations
+    request = pb.CheckpointRequest(group="vm1")
+    ticks: list[int] = []
+    calls: list[tuple[int, Any, list[int]]] = []
+    due = time.monotonic_ns()
+    while not run.done():
+        time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
+        ticks.append(time.monotonic_ns())
+        due += _PERIOD_NS
+        if checkpoints:
+            ended: list[int] = []
+            call = stack.coordinator.Checkpoint.future(request, timeout=20)
+            call.add_done_callback(_noting_time(ended))
+            calls.append((ticks[-1], call, ended))
+    return ticks, [_answered(*call) for call in calls]
 
 
-def _longest(completions: list[float], at: float) -> float:
-    near = [c for c in completions if at - _AROUND_MS <= c <= at + _AROUND_MS]
-    return max((b - a for a, b in itertools.pairwise(near)), default=0)
+def _noting_time(noted: list[int]) -> Callable[[object], None]:
+    return lambda _: noted.append(time.monotonic_ns())
 
 
-def _percentile(values: list[float], percent: int) -> float:
-    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+def _answered(began: int, call: Any, ended: list[int]) -> Call:
+    answer = call.result()
+    wait_until(lambda: ended, "the call's end is noted")
+    return Call(began, ended[0], answer.epoch, answer.timings)
+
+
+def _stall(without: Observed, during: Observed) -> list[Finding]:
+    usual = without.gaps_ms
+    return [
+        Finding(
+            "stall of VM writes around a checkpoint, p99",
+            percentile(during.gaps_ms, 99) - percentile(usual, 99),
+            "ms",
+            5,
+        ),
+        Finding("the same, p50", median(during.gaps_ms) - median(usual), "ms"),
+        Finding(
+            "longest gap with checkpoints, p99", percentile(during.gaps_ms, 99), "ms"
+        ),
+        Finding("longest gap without checkpoints, p99", percentile(usual, 99), "ms"),
+        Finding("checkpoints a second", during.checkpoints_a_second, ""),
+        Finding("writes a second with checkpoints", during.writes_a_second, ""),
+        Finding("writes a second without", without.writes_a_second, ""),
+    ]
+
+
+def _duration(during: Observed) -> list[Finding]:
+    """How long checkpoints took, and which step of them."""
+    durations = [call.ms for call in during.calls]
+
+    def step(seconds: Callable[[pb.CheckpointTimings], float]) -> float:
+        return median(seconds(call.timings) * 1000 for call in during.calls)
+
+    outside = [call.ms - call.timings.total_seconds * 1000 for call in during.calls]
+    return [
+        Finding(
+            "duration of a checkpoint under load, p50", median(durations), "ms", 10
+        ),
+        Finding("the same, p99", percentile(durations, 99), "ms"),
+        Finding(
+            "of it: call, wait, status of both, record, p50", median(outside), "ms"
+        ),
+        Finding("of it: barrier, p50", step(lambda t: t.prepare_primary_seconds), "ms"),
+        Finding(
+            "of it: until all before the barrier is applied, p50",
+            step(lambda t: t.prepare_secondary_seconds),
+            "ms",
+        ),
+        Finding("of it: commit, p50", step(lambda t: t.do_secondary_seconds), "ms"),
+        Finding(
+            "of it: the primary is told, p50",
+            step(lambda t: t.do_primary_seconds),
+            "ms",
+        ),
+    ]
 
 
 def _commit_ms(stack: Stack, amount: int, size: int) -> float:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.tools import run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.bench.loads import Load
 
 _NS_PER_US = 1000
@@ -65,18 +63,6 @@ def parse(output: str) -> Measured:
 
 def _percentile(side: dict[str, dict[str, dict[str, float]]], which: str) -> float:
     return side["clat_ns"]["percentile"][which]
-
-
-def completions_ms(
-    uri: str, load: Load, seconds: float, size: int, folder: Path
-) -> list[float]:
-    """When each request of a load was completed, in ms since 1970, in order."""
-    log = folder / "completions"
-    options = (f"--write_lat_log={log}", "--log_unix_epoch=1", "--log_offset=0")
-    run(*command(uri, load, seconds, size), *options, timeout=seconds + 60)
-    found = folder / "completions_clat.1.log"
-    lines = found.read_text().splitlines()
-    return sorted(float(line.split(",", 1)[0]) for line in lines)
 
 
 def write_once(
