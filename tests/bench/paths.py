@@ -1,7 +1,8 @@
 """The four hot paths, driven in this process, and what they cost in operations.
 
     parse      NBD WRITE requests, out of the receive buffer to the export
-    forward    intent log, local disk, outbox, bytes for gRPC
+    forward    intent log, local disk, outbox, bytes for gRPC; as parse, in bursts of a
+               deep queue, and alone
     receive    bytes from gRPC to a batch that was checked
     apply      the Disk Buffer saves what the batch overwrites, and writes it
 
@@ -26,6 +27,7 @@ from blkcolo.nbd.requests import HEADER
 from blkcolo.rpc import stream_bytes
 from blkcolo.storage.posix_files import PosixFolder
 from blkcolo.stream import Batch, VolumeId, Welcome
+from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.vm.local_writes import LocalWrites
 from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
 BLOCK = 4096
 #: Writes in one pass of each path: what a full message of 4 KiB writes holds.
 WRITES = 256
+#: A client with this depth sends so many at once.
+_BURST = 32
 #: Far apart, in no order, each block once.
 OFFSETS = [(number * 397 % 1024) * 16 * BLOCK for number in range(WRITES)]
 _SIZE = 1024 * 16 * BLOCK
@@ -83,7 +87,7 @@ def count(work: Callable[[], object], requests: int) -> Operations:
 
 
 class _Export:
-    """Takes every write, and does nothing."""
+    """Takes every write, alone or in a burst, and does nothing."""
 
     size = _SIZE
     read_only = False
@@ -95,6 +99,10 @@ class _Export:
     def write(self, offset: int, data: memoryview, *, fua: bool) -> None:
         del offset, fua
         self.taken += len(data)
+
+    def write_each(self, offsets: list[int], pieces: list[memoryview]) -> int:
+        self.taken += sum(map(len, pieces))
+        return len(offsets)
 
 
 class _Transport:
@@ -112,15 +120,15 @@ class _Transport:
         pass
 
 
-def parse_path() -> Callable[[], None]:
-    """Requests as they come from a socket, 32 at a time."""
+def parse_path(burst: int = _BURST) -> Callable[[], None]:
+    """Requests as they come from a socket, so many at a time."""
     export: Any = _Export()
     connection = asyncio.run(_connection(export))
     wire = b"".join(
         HEADER.pack(REQUEST_MAGIC, 0, Command.WRITE, number, offset, BLOCK) + _CONTENT
         for number, offset in enumerate(OFFSETS)
     )
-    piece = 32 * (HEADER.size + BLOCK)
+    piece = burst * (HEADER.size + BLOCK)
 
     def work() -> None:
         before = export.taken
@@ -142,8 +150,8 @@ async def _connection(export: Any) -> Connection:
     return connection
 
 
-def forward_path(folder: Path) -> Callable[[], list[bytes]]:
-    """Writes of a VM, and the messages they become."""
+def forward_path(folder: Path, burst: int = _BURST) -> Callable[[], list[bytes]]:
+    """Writes of a VM, so many at a time, and the messages they become."""
     files = PosixFolder(folder)
     disk = files.open("primary.img")
     disk.truncate(_SIZE)
@@ -153,14 +161,19 @@ def forward_path(folder: Path) -> Callable[[], list[bytes]]:
     )
     core.start(1)
     core.welcome(Welcome(1, 0, _EPOCH, "copy"))
+    core.state = ForwardState.REPLICATING  # there is nothing to compare with
     writes = LocalWrites(core, [_VOLUME], _refuse, host=False, clock=time.monotonic)
     content = memoryview(_CONTENT)
 
     def work() -> list[bytes]:
         outbox = core.outbox
         assert outbox is not None
-        for offset in OFFSETS:
-            writes.write(0, offset, content)
+        for at in range(0, WRITES, burst):
+            if burst == 1:
+                writes.write(0, OFFSETS[at], content)
+            else:
+                offsets = OFFSETS[at : at + burst]
+                assert writes.write_each(0, offsets, [content] * burst) == burst
         messages: list[bytes] = []
         while taken := outbox.take():
             messages.append(stream_bytes.encode_request(*taken))
@@ -234,11 +247,12 @@ def measure(folder: Path) -> dict[str, Operations]:
     apply = apply_path(folder, received.batches)
     for name, work in (
         ("parse", parse),
+        ("parse alone", parse_path(1)),
         ("forward", forward),
+        ("forward alone", forward_path(folder, 1)),
         ("receive", receive),
         ("apply", apply),
     ):
-        if name in ("parse", "apply"):
-            work()
+        work()
         found[name] = count(work, WRITES)
     return found

@@ -14,7 +14,7 @@ from blkcolo.nbd.export import Allocation, AllocationExtent
 from blkcolo.nbd.server import NbdServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
 _MAGIC = 0x49484156454F5054
 
@@ -46,6 +46,11 @@ class MemoryExport:
 
     def write(self, offset: int, data: memoryview, *, fua: bool) -> None:
         self.content[offset : offset + len(data)] = data
+
+    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
+        for offset, piece in zip(offsets, pieces, strict=True):
+            self.write(offset, piece, fua=False)
+        return len(offsets)
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool

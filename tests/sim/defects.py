@@ -260,6 +260,37 @@ DEFECTS = (
         "        self._core.disks[volume].write(offset, b'')\n",
     ),
     Defect(
+        "intent bits of a burst set after it",
+        _P + "vm.local_writes",
+        "            core.intend_each(volume, offsets, len(pieces[0]))\n",
+        "            _write(core.disks[volume], offsets, pieces)\n"
+        "            core.intend_each(volume, offsets, len(pieces[0]))\n",
+    ),
+    Defect(
+        "the rest of a burst is done behind a refused write",
+        _P + "vm.local_writes",
+        "            return number\n",
+        "            continue\n",
+    ),
+    Defect(
+        "a burst touches no epoch",
+        "blkcolo.intent.log",
+        "        touched[volume] |= regions\n",
+        "",
+    ),
+    Defect(
+        "a burst is not marked where others were",
+        "blkcolo.intent.log",
+        "        return self._file.is_open and not covered\n",
+        "        return self._file.is_open and not self._marked[volume]\n",
+    ),
+    Defect(
+        "a burst unsettles nothing",
+        "blkcolo.intent.log",
+        "if self._file.failed or self.settled.concerned(volume, regions):",
+        "if self._file.failed:",
+    ),
+    Defect(
         "intent cleared too early",
         "blkcolo.intent.log",
         "for old in [e for e in self._touched if e <= epoch]:",

@@ -18,6 +18,7 @@ from blkcolo_secondary.checkpoint_export import (
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from blkcolo.nbd.export import AllocationExtent, Export
     from blkcolo_node.node_group import NodeGroup
@@ -69,6 +70,10 @@ class VolumeExport:
     ) -> asyncio.Future[None] | None:
         """Writes."""
         return self.played.write(offset, data, fua=fua)
+
+    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
+        """Writes those that came together."""
+        return self.played.write_each(offsets, pieces)
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool

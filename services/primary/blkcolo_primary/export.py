@@ -10,6 +10,7 @@ from blkcolo.nbd.export import allocation_of
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from blkcolo.nbd.export import AllocationExtent
     from blkcolo.storage.posix_files import PosixFile
@@ -70,6 +71,10 @@ class DiskExport:
     ) -> asyncio.Future[None] | None:
         """Writes the local disk and forwards."""
         return self._group.vm_writes.write(self._volume, offset, data, fua=fua)
+
+    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
+        """Writes the local disk and forwards, where no reply has to wait."""
+        return self._group.vm_writes.write_each(self._volume, offsets, pieces)
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool

@@ -10,6 +10,7 @@ from blkcolo_secondary.buffer.allocation import allocation
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from blkcolo.nbd.export import AllocationExtent
     from blkcolo_secondary.runtime.group import ReplicaGroup
@@ -90,6 +91,11 @@ class CheckpointExport:
         """Refused."""
         del offset, data, fua
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
+        """Each is refused by `write`."""
+        del offsets, pieces
+        return 0
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool

@@ -10,6 +10,7 @@ from blkcolo_secondary.buffer.allocation import allocation
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
 
     from blkcolo.nbd.export import AllocationExtent
     from blkcolo.stream import VolumeId
@@ -76,6 +77,11 @@ class ViewExport:
         self._prepare(offset, len(data))
         self._buffer.write(self._volume, offset, data)
         return self.flush() if fua else None
+
+    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
+        """Each goes through `write`."""
+        del offsets, pieces
+        return 0
 
     def zero(
         self,

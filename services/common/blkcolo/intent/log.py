@@ -170,6 +170,28 @@ class IntentLog:
         self._unsynced[volume].add_range(first, end)
         return True
 
+    def mark_each(
+        self, epoch: int, volume: int, offsets: Sequence[int], length: int
+    ) -> None:
+        """Marks the regions of extents of one length; as `mark` of each."""
+        regions = BitMap([offset >> self._shift for offset in offsets])
+        regions.update([(offset + length - 1) >> self._shift for offset in offsets])
+        if length > self.region_size or self._has_news(regions, volume):
+            for offset in offsets:
+                self.mark(epoch, volume, offset, length)
+            return
+        touched = self._touched.get(epoch) or self._touch_epoch(epoch)
+        touched[volume] |= regions
+        if self._keep is not None:
+            self._keep[volume] |= regions
+
+    def _has_news(self, regions: BitMap, volume: int) -> bool:
+        """True if a mark of these regions may have to be written to the file."""
+        if self._file.failed or self.settled.concerned(volume, regions):
+            return True
+        covered = self.base is None or regions.issubset(self._marked[volume])
+        return self._file.is_open and not covered
+
     def _reach(self, volume: int, first: int, end: int) -> int:
         """Where the mark of a write ends: further, where it goes on from the last."""
         if self.settled.copy is not None or not 0 <= self._next[volume] - first <= 1:

@@ -75,6 +75,12 @@ class SettledRegions:
         settled = self.regions[volume]
         return bool(settled) and settled.range_cardinality(first, end) > 0
 
+    def concerned(self, volume: int, regions: BitMap) -> bool:
+        """True if a write of these regions may unsettle one."""
+        if self._settling is not None:
+            return True
+        return self.copy is not None and self.regions[volume].intersect(regions)
+
     def start(self, compared: Sequence[Sequence[Extent]]) -> None:
         """Whole regions of these extents are settled by `finish`.
 

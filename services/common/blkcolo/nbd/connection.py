@@ -229,6 +229,7 @@ class Connection(asyncio.BufferedProtocol):
         self._in_pass = True
         self._pass_began = perf_counter()
         try:
+            self._next_bursts(self._session)
             while not self._held_up and self._next_request(self._session):
                 if self._out_bytes >= _GATHER:
                     self._write_out()
@@ -247,6 +248,22 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
         elif not self._transport.is_closing() and not self._input_ended:
             self._transport.resume_reading()
+
+    def _next_bursts(self, session: Session) -> None:
+        """Handles small writes together, as long as many come one behind the other."""
+        if session.export.read_only:
+            return
+        while not self._held_up:
+            burst = self._received.next_burst(session.size)
+            if burst is None:
+                return
+            count = session.export.write_each(burst.offsets, burst.pieces)
+            if count:
+                self._put((burst.replies(count),))
+                self._answered[_WRITE] += count
+                self._received.consume_of(burst, count)
+            if count < len(burst.offsets):
+                return
 
     def _next_request(self, session: Session) -> bool:
         """Handles one request; False if the buffer has no whole one."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from blkcolo.extents import Extent
 
@@ -122,6 +122,16 @@ class Export(Protocol):
         self, offset: int, data: memoryview, *, fua: bool
     ) -> asyncio.Future[None] | None:
         """Writes `data` at byte `offset`; with `fua`, durable when done."""
+        ...
+
+    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
+        """Writes of one length that came together, none with FUA, none admitted yet.
+
+        Returns:
+            How many, from the first on, are done, and need no wait. The next is handed
+            over by `admit` and `write`, which say what is the matter with it; 0 where
+            each is to be handed over so.
+        """
         ...
 
     def zero(

@@ -7,9 +7,14 @@ the payload where it is needed, and nothing is moved.
 
 from __future__ import annotations
 
-from blkcolo.nbd import requests
+from typing import TYPE_CHECKING
+
+from blkcolo.nbd import requests, write_burst
 from blkcolo.nbd.constants import Command
 from blkcolo.nbd.requests import HEADER, Request
+
+if TYPE_CHECKING:
+    from blkcolo.nbd.write_burst import WriteBurst
 
 _BUFFER = 256 << 10
 #: Requests longer than this get a buffer of their own, in bytes.
@@ -97,6 +102,17 @@ class ReceiveBuffer:
         else:
             self._make_room(size)
         return None
+
+    def next_burst(self, disk_size: int) -> WriteBurst | None:
+        """The small writes that come next, if they are many; see `write_burst`."""
+        if self._large is not None:
+            return None
+        return write_burst.find(self._view[self._start : self._end], disk_size)
+
+    def consume_of(self, burst: WriteBurst, count: int) -> None:
+        """The first `count` writes of a burst are done with."""
+        self._size = count * burst.stride
+        self.consume()
 
     def consume(self) -> None:
         """The request is done with; its payload is given up."""

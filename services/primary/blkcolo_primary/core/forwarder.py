@@ -319,6 +319,25 @@ class ForwarderCore:
             return None
         return self.outbox.data(volume, offset, data)
 
+    @property
+    def takes_each(self) -> bool:
+        """True where writes need no look at each one; see `wrote_each`."""
+        return self.state not in (ForwardState.FENCED, ForwardState.RESYNCING)
+
+    def intend_each(self, volume: int, offsets: Sequence[int], length: int) -> None:
+        """As `intend`, of writes of one length."""
+        epoch = self.epoch if self.replica_id else BEFORE_ALL_EPOCHS
+        self.intent.mark_each(epoch, volume, offsets, length)
+
+    def wrote_each(
+        self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
+    ) -> None:
+        """As `wrote`, of writes of one length."""
+        if self.outbox is None:
+            self._unreplicated(sum(map(len, pieces)))
+        else:
+            self.outbox.data_each(volume, offsets, pieces)
+
     def zeroed(
         self, volume: int, offset: int, length: int, *, trim: bool
     ) -> int | None:

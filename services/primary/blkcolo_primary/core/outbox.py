@@ -18,6 +18,8 @@ from crc32c import crc32c
 from blkcolo.stream import Barrier, Batch, RecordKind, extend_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blkcolo.stream import Ack, Flush, Request, Verify
 
 #: What a message or record counts in the window besides its data, in bytes.
@@ -25,9 +27,6 @@ RECORD_BYTES = 32
 #: More records than this never share a batch, whatever their size.
 _MAX_RECORDS = 8192
 _DATA = int(RecordKind.DATA)
-
-#: Kind, volume, offset, length and checksum, as the columns of a batch.
-_Row = tuple[int, int, int, int, int]
 
 
 class _Sent(NamedTuple):
@@ -71,8 +70,8 @@ class Outbox:
         self._unapplied: deque[_Sent] = deque()
         self._records = 0
         self._digest = 0
-        #: The batch that writes join, row by row, and its data.
-        self._rows: list[_Row] = []
+        #: The batch that writes join, and its data.
+        self._open = Batch(epoch)
         self._parts: list[bytes] = []
         self._open_bytes = 0
         self._told = 0
@@ -80,17 +79,17 @@ class Outbox:
     @property
     def last_seq(self) -> int:
         """The seq of the message that the newest write is, or will be, in."""
-        return self._next_seq if self._rows else self._next_seq - 1
+        return self._next_seq if self._open.kinds else self._next_seq - 1
 
     @property
     def records(self) -> int:
         """Records of the current epoch."""
-        return self._records + len(self._rows)
+        return self._records + len(self._open.kinds)
 
     @property
     def empty(self) -> bool:
         """True when nothing waits to be sent."""
-        return not self._queue and not self._rows
+        return not self._queue and not self._open.kinds
 
     @property
     def urgent(self) -> bool:
@@ -102,7 +101,7 @@ class Outbox:
 
         So whoever sends is not woken by each write that only joins a batch.
         """
-        stage = 2 if self._queue else 1 if self._rows else 0
+        stage = 2 if self._queue else 1 if self._open.kinds else 0
         news = stage > self._told
         self._told = stage
         return news
@@ -119,34 +118,70 @@ class Outbox:
         """
         most = self._batch_bytes
         if len(data) <= most:
-            self._add_data(volume, offset, bytes(data))
+            self._add_data(volume, (offset,), (data,))
         else:
             for start in range(0, len(data), most):
-                part = bytes(data[start : start + most])
-                self._add_data(volume, offset + start, part)
+                part = data[start : start + most]
+                self._add_data(volume, (offset + start,), (part,))
         return self.last_seq
 
-    def _add_data(self, volume: int, offset: int, data: bytes) -> None:
-        length = len(data)
+    def data_each(
+        self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
+    ) -> None:
+        """Adds writes of one length, in order, each at its offset; as `data`."""
+        done = 0
+        while done < len(pieces):
+            room = self._room_for(len(pieces[done]))
+            if not room:  # longer than a batch
+                self.data(volume, offsets[done], pieces[done])
+            else:
+                end = done + room
+                self._add_data(volume, offsets[done:end], pieces[done:end])
+            done += max(room, 1)
+
+    def _room_for(self, length: int) -> int:
+        """How many more writes of a length the open batch takes; one opens the next."""
         if self._open_bytes + length > self._batch_bytes:
             self._close_batch()
-        self._parts.append(data)
-        self._open_bytes += length
-        self.in_flight_bytes += length
-        self.unapplied_data_bytes += length
-        self._add((_DATA, volume, offset, length, crc32c(data)))
+        by_bytes = (self._batch_bytes - self._open_bytes) // length
+        return min(by_bytes, _MAX_RECORDS - len(self._open.kinds))
+
+    def _add_data(
+        self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
+    ) -> None:
+        """Adds writes of one length that share a batch."""
+        count, length = len(pieces), len(pieces[0])
+        total = count * length
+        if self._open_bytes + total > self._batch_bytes:
+            self._close_batch()
+        self._parts.append(b"".join(pieces))
+        self._open_bytes += total
+        self.in_flight_bytes += total
+        self.unapplied_data_bytes += total
+        self._add(_DATA, volume, offsets, length, list(map(crc32c, pieces)))
 
     def zero(self, volume: int, offset: int, length: int, kind: RecordKind) -> int:
         """Adds a zero or a trim; returns the seq that will cover it."""
-        self._add((kind, volume, offset, length, 0))
+        self._add(kind, volume, (offset,), length, (0,))
         return self.last_seq
 
-    def _add(self, row: _Row) -> None:
-        rows = self._rows
-        rows.append(row)
-        self.in_flight_bytes += RECORD_BYTES
-        self.unapplied_covered_bytes += row[3]
-        if self._open_bytes >= self._batch_bytes or len(rows) >= _MAX_RECORDS:
+    def _add(
+        self,
+        kind: int,
+        volume: int,
+        offsets: Sequence[int],
+        length: int,
+        checksums: Sequence[int],
+    ) -> None:
+        batch, count = self._open, len(offsets)
+        batch.kinds += (kind,) * count
+        batch.volumes += (volume,) * count
+        batch.offsets += offsets
+        batch.lengths += (length,) * count
+        batch.checksums += checksums
+        self.in_flight_bytes += RECORD_BYTES * count
+        self.unapplied_covered_bytes += length * count
+        if self._open_bytes >= self._batch_bytes or len(batch.kinds) >= _MAX_RECORDS:
             self._close_batch()  # nothing can join it: it need not wait
 
     def barrier(self) -> int:
@@ -164,18 +199,15 @@ class Outbox:
         return self._enqueue(message)
 
     def _close_batch(self) -> None:
-        if not self._rows:
+        batch = self._open
+        if not batch.kinds:
             return
-        kinds, volumes, offsets, lengths, checksums = map(
-            list, zip(*self._rows, strict=True)
-        )
-        payload = b"".join(self._parts)
-        batch = Batch(self.epoch, kinds, volumes, offsets, lengths, checksums, payload)
+        batch.epoch, batch.payload = self.epoch, b"".join(self._parts)
         self._records += len(batch.kinds)
         self._digest = batch.digest = extend_digest(self._digest, batch)
         window = self._open_bytes + RECORD_BYTES * len(batch.kinds)
         data, self._open_bytes = self._open_bytes, 0
-        self._rows, self._parts = [], []
+        self._open, self._parts = Batch(self.epoch), []
         self._push(batch, data=data, window=window, covered=sum(batch.lengths))
 
     def _enqueue(self, message: Request) -> int:

@@ -18,6 +18,7 @@ from blkcolo_primary.core.forward_state import ForwardState
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from blkcolo.storage.files import BlockFile
     from blkcolo.stream import VolumeId
     from blkcolo_primary.core.forwarder import ForwarderCore
 
@@ -87,6 +88,27 @@ class LocalWrites:
         self.disk_seconds = self._clock() - began
         return self._core.wrote(volume, offset, data)
 
+    def write_each(
+        self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
+    ) -> int:
+        """Writes of one length, in order; how many were done.
+
+        The one behind them was refused, and what the disk holds of it is not in the
+        stream: `write` is to try it again, and does what is due where it fails.
+        """
+        core = self._core
+        if self._host or not core.takes_each:
+            return 0
+        try:
+            core.intend_each(volume, offsets, len(pieces[0]))
+        except OSError:
+            return 0
+        began = self._clock()
+        done = _write(core.disks[volume], offsets, pieces)
+        self.disk_seconds = self._clock() - began
+        core.wrote_each(volume, offsets[:done], pieces[:done])
+        return done
+
     def zero(
         self,
         volume: int,
@@ -130,3 +152,15 @@ class LocalWrites:
         except OSError as error:
             name = self._volumes[volume].name
             self._lose(from_os_error(error, "reading the disk back", name, offset))
+
+
+def _write(
+    disk: BlockFile, offsets: Sequence[int], pieces: Sequence[memoryview]
+) -> int:
+    """Writes each piece; how many, up to the first that the disk refuses."""
+    for number, (offset, piece) in enumerate(zip(offsets, pieces, strict=True)):
+        try:
+            disk.write(offset, piece)
+        except OSError:
+            return number
+    return len(offsets)

@@ -157,6 +157,24 @@ class VmWrites:
             self._wake_sender()
         return self._answer(volume, seq, began, fua=fua)
 
+    def write_each(
+        self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
+    ) -> int:
+        """Writes of one length; how many are done: see `nbd.export.Export`."""
+        if self._policy.ack_policy != "async" or self._frozen or self._held_up():
+            return 0
+        began = perf_counter()
+        try:
+            done = self._local.write_each(volume, offsets, pieces)
+        finally:
+            self._wake_sender()
+        if done:
+            self.served[volume] += done * len(pieces[0])
+            self.last_at = time()
+            added = perf_counter() - began - self._local.disk_seconds
+            self.added.observe(added / done, done)
+        return done
+
     def zero(
         self,
         volume: int,
@@ -177,6 +195,12 @@ class VmWrites:
             self._wake_sender()
         return self._answer(volume, seq, began, fua=fua)
 
+    @property
+    def _frozen(self) -> bool:
+        """True while no write may be answered, since no secondary has it."""
+        lost = self._core.state is ForwardState.LOST
+        return lost and self._policy.on_disconnect == "freeze"
+
     def _wake_sender(self) -> None:
         outbox = self._core.outbox
         if outbox is not None and outbox.has_news():
@@ -191,11 +215,7 @@ class VmWrites:
             return self.flush(volume)
         began += self._local.disk_seconds
         waits = seq is not None and self._policy.ack_policy != "async"
-        frozen = (
-            self._core.state is ForwardState.LOST
-            and self._policy.on_disconnect == "freeze"
-        )
-        if not waits and not frozen:
+        if not waits and not self._frozen:
             self.added.observe(perf_counter() - began)
             return None
         reply = self._writes.wait_for(seq or 0)
