@@ -43,13 +43,13 @@ DEFECTS = (
     Defect(
         "save after overwrite",
         _S + "buffer.disk_buffer",
-        "        layer = step.save()\n",
-        "        step.write()\n        layer = step.save()\n",
+        "        saved = step.save(layer)\n",
+        "        step.write()\n        saved = step.save(layer)\n",
     ),
     Defect(
         "undo not synced before the disk write (host)",
         _S + "buffer.disk_buffer",
-        "            yield Sync(layer.sync)\n",
+        "            yield Sync(saved.sync)\n",
         "            pass\n",
     ),
     Defect(
@@ -178,7 +178,7 @@ DEFECTS = (
     Defect(
         "checksum ignored",
         _S + "stream.receiver",
-        "if crc32c(data) != batch.checksums[row]:",
+        "if crc32c(data) != checksum:",
         "if False:",
     ),
     Defect(

@@ -36,12 +36,11 @@ from typing import TYPE_CHECKING
 from pyroaring import BitMap
 
 from blkcolo.extents import BLOCK_SIZE, covering
-from blkcolo.stream import Batch, RecordKind
 from blkcolo_secondary.buffer import view
 from blkcolo_secondary.buffer.buffer_files import BufferFiles
 from blkcolo_secondary.buffer.layer_stack import LayerStack
 from blkcolo_secondary.buffer.overlays import Overlays
-from blkcolo_secondary.buffer.save_and_write import SaveAndWrite, Sync
+from blkcolo_secondary.buffer.save_and_write import Columns, SaveAndWrite, Sync
 from blkcolo_secondary.buffer.view import Source
 
 if TYPE_CHECKING:
@@ -49,12 +48,9 @@ if TYPE_CHECKING:
 
     from blkcolo.storage.files import BlockFile, Folder
     from blkcolo.storage.records import Progress
-    from blkcolo.stream import VolumeId
+    from blkcolo.stream import Batch, VolumeId
     from blkcolo_secondary.buffer.buffer_files import Discarded
-
-#: One step of a long zero or trim, in bytes.
-STEP = 8 << 20
-_DATA = int(RecordKind.DATA)
+    from blkcolo_secondary.buffer.undo_layer import UndoLayer
 
 
 class DiskBuffer:
@@ -189,32 +185,19 @@ class DiskBuffer:
         layer = self.layers.saving(batch.epoch)
         held = layer.bytes_held if layer is not None else 0
         payload = memoryview(batch.payload)
-        step = SaveAndWrite(self.disks, self.volumes, layer, payload)
-        position = 0
-        columns = zip(
-            batch.kinds, batch.volumes, batch.offsets, batch.lengths, strict=True
-        )
-        for kind, volume, offset, length in columns:
-            if kind == _DATA:
-                if step.full_with(length):
-                    yield from self._run(step)
-                step.add_data(volume, offset, length, position)
-                position += length
-                continue
-            for start in range(offset, offset + length, STEP):
-                part = min(STEP, offset + length - start)
-                if step.full_with(part):
-                    yield from self._run(step)
-                step.add_zero(volume, start, part, may_trim=kind == RecordKind.TRIM)
-        yield from self._run(step)
+        for records in Columns.of(batch).steps():
+            step = SaveAndWrite(self.disks, self.volumes, payload, records)
+            yield from self._run(step, layer)
         self.applied_bytes += sum(batch.lengths)
         self.saved_bytes += layer.bytes_held - held if layer is not None else 0
 
-    def _run(self, step: SaveAndWrite) -> Iterator[Sync | None]:
+    def _run(
+        self, step: SaveAndWrite, layer: UndoLayer | None
+    ) -> Iterator[Sync | None]:
         """Saves, then writes. Saving happens before overwriting, always."""
-        layer = step.save()
-        if layer is not None and self.host:
-            yield Sync(layer.sync)
+        saved = step.save(layer)
+        if saved is not None and self.host:
+            yield Sync(saved.sync)
         step.write()
         yield None
 

@@ -1,30 +1,37 @@
-"""Writes gathered so that their old content is saved by one append.
+"""Records of a batch, taken so that their old content is saved by one append.
 
 The order is the heart of the Disk Buffer: save, make that durable where power loss is
-to be survived, and only then write. What is gathered is saved as one set of blocks
+to be survived, and only then write. What a step gathers is saved as one set of blocks
 before the first of it is written, so writes that share a block need no care.
+
+Columns instead of an object a record: tens of thousands of them come each second.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from pyroaring import BitMap
 
 from blkcolo.errors import from_os_error, translated
 from blkcolo.extents import BLOCK_SIZE
+from blkcolo.stream import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from blkcolo.storage.files import BlockFile
-    from blkcolo.stream import VolumeId
+    from blkcolo.stream import Batch, VolumeId
     from blkcolo_secondary.buffer.undo_layer import UndoLayer
 
 #: Bytes gathered before they are saved and written.
 _STEP_BYTES = 1 << 20
-#: No write begins here.
-_NOWHERE = (-1, 0)
+#: One step of a long zero or trim, in bytes.
+LONGEST_ZERO = 8 << 20
+_DATA, _TRIM = int(RecordKind.DATA), int(RecordKind.TRIM)
 
 
 class Sync(NamedTuple):
@@ -36,92 +43,125 @@ class Sync(NamedTuple):
     run: Callable[[], None]
 
 
-class _Data(NamedTuple):
-    """Bytes [position, position + length) of the payload go to `offset`."""
+class Columns(NamedTuple):
+    """Records in order; record i is the i-th of each.
 
-    volume: int
-    offset: int
-    length: int
-    position: int
+    Bytes [position, position + length) of the payload are the data of one.
+    """
+
+    kinds: NDArray[np.int64]
+    volumes: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, batch: Batch) -> Columns:
+        """Those of a batch; long zeros and trims in parts."""
+        columns: tuple[Sequence[int], ...] = (
+            batch.kinds,
+            batch.volumes,
+            batch.offsets,
+            batch.lengths,
+        )
+        if max(batch.lengths, default=0) > LONGEST_ZERO:
+            columns = tuple(zip(*_cut(zip(*columns, strict=True)), strict=True))
+        kinds, volumes, offsets, lengths = (np.array(c, np.int64) for c in columns)
+        data = np.where(kinds == _DATA, lengths, 0)
+        return cls(kinds, volumes, offsets, lengths, data.cumsum() - data)
+
+    def part(self, start: int, end: int) -> Columns:
+        """Records [start, end)."""
+        return Columns(*(column[start:end] for column in self))
+
+    def steps(self) -> Iterator[Columns]:
+        """The same, in portions that are saved and written together."""
+        ends, start = self.lengths.cumsum(), 0
+        while start < len(ends):
+            most = ends[start] - self.lengths[start] + _STEP_BYTES
+            end = max(start + 1, int(ends.searchsorted(most, "right")))
+            yield self.part(start, end).joined()
+            start = end
+
+    def joined(self) -> Columns:
+        """Data that goes on from the record before it joins that."""
+        kinds, volumes, offsets, lengths, _ = self
+        goes_on = (
+            (kinds[1:] == _DATA)
+            & (kinds[:-1] == _DATA)
+            & (volumes[1:] == volumes[:-1])
+            & (offsets[1:] == offsets[:-1] + lengths[:-1])
+        )
+        if not goes_on.any():
+            return self
+        first = np.concatenate(([0], np.flatnonzero(~goes_on) + 1))
+        joined = Columns(*(column[first] for column in self))
+        return joined._replace(lengths=np.add.reduceat(lengths, first))
+
+    def touched(self, volume_count: int) -> list[BitMap]:
+        """The blocks of each volume that they overwrite."""
+        firsts = self.offsets // BLOCK_SIZE
+        ends = -(-(self.offsets + self.lengths) // BLOCK_SIZE)
+        found = []
+        for volume in range(volume_count):
+            mine = self.volumes == volume
+            single = mine & (ends - firsts == 1)
+            blocks = BitMap(firsts[single].astype(np.uint32))
+            longer = mine & ~single
+            for first, end in zip(
+                firsts[longer].tolist(), ends[longer].tolist(), strict=True
+            ):
+                blocks.add_range(first, end)
+            found.append(blocks)
+        return found
 
 
-class _Zero(NamedTuple):
-    """The extent is to read as zeros."""
-
-    volume: int
-    offset: int
-    length: int
-    may_trim: bool
+def _cut(
+    rows: Iterator[tuple[int, int, int, int]],
+) -> Iterator[tuple[int, int, int, int]]:
+    for kind, volume, offset, length in rows:
+        longest = length if kind == _DATA else LONGEST_ZERO
+        for start in range(offset, offset + length, longest):
+            yield kind, volume, start, min(longest, offset + length - start)
 
 
 class SaveAndWrite:
-    """A few records of one batch, on their way to the disk."""
+    """One step of a batch, on its way to the disk."""
 
     def __init__(
         self,
         disks: Sequence[BlockFile],
         volumes: Sequence[VolumeId],
-        layer: UndoLayer | None,
         payload: memoryview,
+        records: Columns,
     ) -> None:
-        """Starts empty; without a layer nothing is saved.
+        """Nothing is done yet.
 
         Args:
             disks: the group's disks.
             volumes: its volumes.
-            layer: where old content goes.
             payload: the batch's data.
+            records: those of the step.
         """
         self._disks = disks
         self._volumes = volumes
-        self._layer = layer
         self._payload = payload
-        self._gathered: list[_Data | _Zero] = []
-        self._bytes = 0
-        #: The volume and offset where data that follows joins what is before it.
-        self._goes_on = _NOWHERE
+        self._records = records
 
-    def full_with(self, length: int) -> bool:
-        """True if what is gathered must be written before `length` bytes more."""
-        return bool(self._gathered) and self._bytes + length > _STEP_BYTES
-
-    def add_data(self, volume: int, offset: int, length: int, position: int) -> None:
-        """Adds a write of `length` payload bytes from `position` on.
-
-        Where it goes on from the one before, on the disk as in the payload, the two
-        become one.
-        """
-        self._bytes += length
-        if (volume, offset) == self._goes_on:
-            _, first, before, start = self._gathered[-1]
-            self._gathered[-1] = _Data(volume, first, before + length, start)
-        else:
-            self._gathered.append(_Data(volume, offset, length, position))
-        self._goes_on = volume, offset + length
-
-    def add_zero(
-        self, volume: int, offset: int, length: int, *, may_trim: bool
-    ) -> None:
-        """Adds a zero or a trim."""
-        self._bytes += length
-        self._gathered.append(_Zero(volume, offset, length, may_trim))
-        self._goes_on = _NOWHERE
-
-    def save(self) -> UndoLayer | None:
+    def save(self, layer: UndoLayer | None) -> UndoLayer | None:
         """Saves old content; the layer, if anything was saved.
+
+        Args:
+            layer: where it goes; without one nothing is saved.
 
         Raises:
             BlkcoloError: the log or the disk refused; nothing was written.
         """
-        layer = self._layer
-        if layer is None or not self._gathered:
+        if layer is None:
             return None
-        touched = [BitMap() for _ in self._volumes]
-        for volume, offset, length, _ in self._gathered:
-            first, end = offset // BLOCK_SIZE, -(-(offset + length) // BLOCK_SIZE)
-            touched[volume].add_range(first, end)
-        volume, offset, _, _ = self._gathered[0]
-        with translated("saving old content", self._volumes[volume].name, offset):
+        touched = self._records.touched(len(self._volumes))
+        name = self._volumes[int(self._records.volumes[0])].name
+        with translated("saving old content", name, int(self._records.offsets[0])):
             return layer if layer.save(self._disks, touched) else None
 
     def write(self) -> None:
@@ -131,18 +171,14 @@ class SaveAndWrite:
             BlkcoloError: the disk refused; what was overwritten is saved.
         """
         volume = offset = 0
+        rows = zip(*(column.tolist() for column in self._records), strict=True)
         try:
-            for each in self._gathered:
-                volume, offset, length, detail = each
-                if isinstance(each, _Data):
-                    data = self._payload[detail : detail + length]
-                    self._disks[volume].write(offset, data)
+            for kind, volume, offset, length, position in rows:
+                disk = self._disks[volume]
+                if kind == _DATA:
+                    disk.write(offset, self._payload[position : position + length])
                 else:
-                    may_trim = each.may_trim
-                    self._disks[volume].zero(offset, length, may_trim=may_trim)
+                    disk.zero(offset, length, may_trim=kind == _TRIM)
         except OSError as error:
             name = self._volumes[volume].name
             raise from_os_error(error, "writing the disk", name, offset) from error
-        self._gathered = []
-        self._bytes = 0
-        self._goes_on = _NOWHERE

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from blkcolo.errors import translated
 from blkcolo.extents import BLOCK_SIZE, Blocks
 from blkcolo_secondary.buffer.block_index import HOLE
-from blkcolo_secondary.buffer.disk_buffer import STEP
-from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.buffer.save_and_write import LONGEST_ZERO, Sync
 from blkcolo_secondary.record.group_journal import Phase
 
 if TYPE_CHECKING:
@@ -78,9 +77,11 @@ def roll_back(buffer: DiskBuffer) -> Iterator[int]:
                     yield moved
                     moved = 0
                 continue
-            for start in range(extent.offset, extent.end, STEP):
+            for start in range(extent.offset, extent.end, LONGEST_ZERO):
                 with _located(buffer, volume, start):
-                    disk.zero(start, min(STEP, extent.end - start), may_trim=True)
+                    disk.zero(
+                        start, min(LONGEST_ZERO, extent.end - start), may_trim=True
+                    )
                 yield 0
     yield moved
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from crc32c import crc32c
 
 from blkcolo.errors import DataLoss, Invalid, Reason, Refused
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from blkcolo.stream import Barrier, VolumeId
 
 _KINDS = frozenset(RecordKind)
+_DATA = int(RecordKind.DATA)
 _NO_RECORDS = "it has no records"
 _BAD_VOLUME = "a record names a volume that the hello did not"
 _BAD_KIND = "a record is neither data nor zero nor trim"
@@ -92,25 +94,8 @@ class Receiver:
                 " or one before it is missing; the primary must open a new stream",
                 epoch=self.epoch,
             )
-        position, payload = 0, memoryview(batch.payload)
-        for row, kind in enumerate(batch.kinds):
-            volume = self._volumes[batch.volumes[row]]
-            offset, length = batch.offsets[row], batch.lengths[row]
-            check_extent(volume.name, volume.size, offset, length)
-            if kind == RecordKind.DATA:
-                data = payload[position : position + length]
-                position += length
-                if crc32c(data) != batch.checksums[row]:
-                    raise DataLoss(
-                        Reason.CHECKSUM,
-                        f"volume {volume.name}: data at {offset}+{length} does not"
-                        " match its CRC32C; the primary must open a new stream",
-                        volume.name,
-                        offset,
-                        self.epoch,
-                    )
-        if position != len(batch.payload):
-            raise self._malformed(_BAD_PAYLOAD)
+        self._check_extents(batch)
+        self._check_data(batch)
         self._records += len(batch.kinds)
         self._digest = digest
 
@@ -124,6 +109,42 @@ class Receiver:
             raise self._malformed(_BAD_KIND)
         if max(batch.volumes) >= len(self._volumes):
             raise self._malformed(_BAD_VOLUME)
+
+    def _check_extents(self, batch: Batch) -> None:
+        volumes = np.array(batch.volumes)
+        offsets, lengths = (
+            np.array(column, np.uint64) for column in (batch.offsets, batch.lengths)
+        )
+        sizes = np.array([volume.size for volume in self._volumes], np.uint64)[volumes]
+        fits = (lengths > 0) & (lengths <= sizes) & (offsets <= sizes - lengths)
+        if not fits.all():
+            row = int(fits.argmin())
+            volume = self._volumes[batch.volumes[row]]
+            offset, length = batch.offsets[row], batch.lengths[row]
+            check_extent(volume.name, volume.size, offset, length)
+
+    def _check_data(self, batch: Batch) -> None:
+        rows = zip(batch.kinds, batch.lengths, batch.checksums, strict=True)
+        position, payload = 0, memoryview(batch.payload)
+        for row, (kind, length, checksum) in enumerate(rows):
+            if kind == _DATA:
+                data = payload[position : position + length]
+                position += length
+                if crc32c(data) != checksum:
+                    raise self._damaged(batch, row)
+        if position != len(batch.payload):
+            raise self._malformed(_BAD_PAYLOAD)
+
+    def _damaged(self, batch: Batch, row: int) -> DataLoss:
+        name, offset = self._volumes[batch.volumes[row]].name, batch.offsets[row]
+        return DataLoss(
+            Reason.CHECKSUM,
+            f"volume {name}: data at {offset}+{batch.lengths[row]} does not"
+            " match its CRC32C; the primary must open a new stream",
+            name,
+            offset,
+            self.epoch,
+        )
 
     def _malformed(self, what: str) -> Invalid:
         return Invalid(
