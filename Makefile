@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TEST_STAMP := $(VENV)/.installed-dev
 BENCH_STAMP := $(VENV)/.installed-bench
 DATA ?= blkcolo-data
-SIZE ?= 1G
+SIZE ?=
 PYTEST_ARGS ?=
 # On a busy machine a real process may miss a deadline once: in CI a failure is tried a
 # second time, and the closing line counts these. What fails twice is red.
@@ -15,9 +15,14 @@ SEEDS ?= 500
 FROM ?= 0
 SEED ?=
 TRACE ?=
-DIR ?= /dev/shm
+ROUNDS ?=
+# Of the benchmarks, with SIZE and ROUNDS; what is not named is as in docs/performance.md.
+DIR ?=
+DISK ?=
+SECONDS ?=
+ONLY ?=
+OUT ?=
 QUICK ?=
-ROUNDS ?= 100
 
 .DEFAULT_GOAL := help
 
@@ -43,7 +48,7 @@ $(BENCH_STAMP): $(TEST_STAMP)
 
 .PHONY: run
 run: $(STAMP) ## Run the three services here until Ctrl-C.
-	@exec $(BIN)/blkcolo up --data $(DATA) --size $(SIZE)
+	@exec $(BIN)/blkcolo up --data $(DATA) --size $(or $(SIZE),1G)
 
 .PHONY: clients
 clients: ## Install the NBD clients that the tests run (Debian, as root).
@@ -53,18 +58,9 @@ clients: ## Install the NBD clients that the tests run (Debian, as root).
 test: clients check ## Run all checks and all tests.
 	@$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --no-header $(RERUNS) $(PYTEST_ARGS)
 
-.PHONY: bench-resync
-bench-resync: $(TEST_STAMP) ## Measure what a VM keeps of its speed during a first copy.
-	@$(BIN)/python -m tests.bench.resync_share
-
-.PHONY: bench
-bench: $(BENCH_STAMP) ## Compare with QEMU replication, nbdkit and qemu-nbd (DIR=, QUICK=1).
-	@sh tests/bench/install-peers.sh
-	@$(BIN)/python -m tests.bench compare --dir $(DIR) $(if $(QUICK),--size 128M --rounds 1 --seconds 1)
-
 .PHONY: soak
 soak: $(TEST_STAMP) ## Kill services at random under load (ROUNDS=100, SEED=random).
-	@$(BIN)/python -m tests.fault.soak --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.fault.soak --rounds $(or $(ROUNDS),100) $(if $(SEED),--seed $(SEED))
 
 .PHONY: large
 large: $(TEST_STAMP) ## Fail over with 4 GiB of undo; hold 8 GiB in bounded memory.
@@ -74,15 +70,24 @@ large: $(TEST_STAMP) ## Fail over with 4 GiB of undo; hold 8 GiB in bounded memo
 sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
 
-.PHONY: bench-growth bench-memory
-bench-growth bench-memory: $(BENCH_STAMP) ## Plot costs by rate, size and groups; memory over 10 minutes.
-	@sh tests/install-clients.sh
-	@$(BIN)/python -m tests.bench $(@:bench-%=%) --dir $(DIR) $(if $(QUICK),--seconds 2,$(if $(filter %memory,$@),--seconds 600))
+BENCHES := compare checkpoints failover cpu floors cost scale coordinator cores resync growth disk memory
+BENCH_OPTIONS = $(if $(DIR),--dir $(DIR)) $(if $(SIZE),--size $(SIZE)) $(if $(SECONDS),--seconds $(SECONDS)) \
+	$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)) $(if $(QUICK),--quick)
 
-.PHONY: bench-checkpoints bench-failover bench-cost bench-scale bench-cores bench-coordinator
-bench-checkpoints bench-failover bench-cost bench-scale bench-cores bench-coordinator: $(TEST_STAMP) ## Measure these (DIR=, QUICK=1).
-	@sh tests/install-clients.sh
-	@$(BIN)/python -m tests.bench $(@:bench-%=%) --dir $(DIR) $(if $(QUICK),--size 64M --seconds 2)
+# docs/performance.md says what each measures, and which of the options it takes.
+.PHONY: bench bench-all $(BENCHES:%=bench-%)
+bench: bench-compare ## Compare with QEMU, nbdkit, qemu-nbd (DIR= SIZE= SECONDS= ROUNDS= QUICK=1).
+$(BENCHES:%=bench-%): bench-%: $(BENCH_STAMP)
+	@sh tests/bench/install-peers.sh
+	@$(BIN)/python -m tests.bench $* $(BENCH_OPTIONS)
+
+bench-all: $(BENCH_STAMP) ## All benchmarks, half an hour (DIR= DISK= ONLY=cpu,cost QUICK=1), see docs/performance.md.
+	@sh tests/bench/install-peers.sh
+	@$(BIN)/python -m tests.bench all $(BENCH_OPTIONS) $(if $(DISK),--disk $(DISK)) $(if $(ONLY),--only $(ONLY))
+
+.PHONY: bench-docs
+bench-docs: $(BENCH_STAMP) ## Take what was measured (OUT=) as the docs' figures and tables.
+	@$(BIN)/python -m tests.bench docs $(if $(OUT),--from $(OUT))
 
 .PHONY: bench-counts
 bench-counts: $(TEST_STAMP) ## Take the hot paths' operation counts as what is allowed.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tests.bench import fio, pair, qemu_replication, unreplicated
+from tests.bench.findings import Found
 from tests.bench.loads import BY_NAME, LOADS
-from tests.bench.results import Rates, judged, medians
+from tests.bench.peer import digest
+from tests.bench.results import judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bench.loads import Load
-    from tests.bench.peer import Peer
+    from tests.bench.peer import Burst, Peer
 
 _FILL_STEP = 4 << 20
+_SECTOR = 512
 #: By name, what starts it on copies of an image.
 PEERS: dict[str, Callable[[Path, Path], AbstractContextManager[Peer]]] = {
     pair.NAME: pair.running,
@@ -50,39 +52,11 @@ class Plan:
 
 
 @dataclass
-class Comparison:
-    """What a comparison found; `samples` by load and peer, one a round."""
+class _Comparison:
+    """What was measured so far; `samples` by load and peer, one a round."""
 
     plan: Plan
-    samples: dict[str, dict[str, list[fio.Measured]]] = field(default_factory=dict)
-    checks: dict[str, str] = field(default_factory=dict)
-    qemu_checkpoint_ms: list[float] = field(default_factory=list)
-
-    @property
-    def rates(self) -> Rates:
-        """Requests a second."""
-        return {
-            load: {peer: [m.iops for m in each] for peer, each in by_peer.items()}
-            for load, by_peer in self.samples.items()
-        }
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
-        return {
-            "machine": {"cores": os.cpu_count(), "kernel": platform.release()},
-            "plan": asdict(self.plan),
-            "median_iops": medians(self.rates),
-            "goals": [
-                {**goal._asdict(), "reached": reached, "met": met}
-                for goal, reached, met in judged(self.rates)
-            ],
-            "checks": self.checks,
-            "qemu_checkpoint_ms": self.qemu_checkpoint_ms,
-            "samples": {
-                load: {p: [m._asdict() for m in each] for p, each in by_peer.items()}
-                for load, by_peer in self.samples.items()
-            },
-        }
+    samples: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
 
 
 def fill(image: Path, size: int) -> None:
@@ -92,54 +66,89 @@ def fill(image: Path, size: int) -> None:
             file.write(os.urandom(min(_FILL_STEP, size - start)))
 
 
-def compare(plan: Plan, folder: Path, say: Callable[[str], None]) -> Comparison:
+def compare(plan: Plan, folder: Path, say: Callable[[str], None]) -> Found:
     """Runs it in a folder that is empty.
 
     Raises:
-        AssertionError: a replica was not the last checkpoint after failover.
+        AssertionError: the peers did not begin alike, or a replica was not the last
+            checkpoint after failover.
     """
-    result = Comparison(plan)
+    running = _Comparison(plan)
     base = folder / "base.img"
     fill(base, plan.size)
     with contextlib.ExitStack() as stack:
         peers: list[Peer] = [
             stack.enter_context(PEERS[name](folder, base)) for name in plan.peers
         ]
+        check_alike(peers, base)
         base.unlink()
         for number in range(plan.rounds):
+            say(f"round {number + 1} of {plan.rounds}")
             for load in plan.loads:
-                _run_load(result, load, _rotated(peers, number), say)
-        for each in peers:
-            found = each.check_replica(lambda uri: _burst(uri, plan))
-            if found is not None:
-                result.checks[each.name] = found
-                say(f"{each.name}: {found}")
-            if isinstance(each, qemu_replication.QemuReplication):
-                result.qemu_checkpoint_ms = each.checkpoint_ms
+                for each in order(peers, number):
+                    _run_load(running, load, each, say)
+                    _write_back(folder)
+        found = [(each, each.check_replica(_burst(plan))) for each in peers]
+    checks = {each.name: text for each, text in found if text is not None}
+    result = Found(checks=checks, samples=running.samples)
+    result.findings.extend(judged(result.rates))
     return result
 
 
-def _rotated(peers: Sequence[Peer], number: int) -> Iterable[Peer]:
-    """Another peer goes first in each round."""
-    first = number % len(peers)
-    return (*peers[first:], *peers[:first])
+def check_alike(peers: Iterable[Peer], base: Path) -> None:
+    """All images are the base, with no holes, and read: in the page cache alike.
+
+    Raises:
+        AssertionError: one is not.
+    """
+    expected, size = digest(base), base.stat().st_size
+    for each in peers:
+        for image in each.images:
+            assert digest(image) == expected, f"{image} does not begin as {base}"
+            allocated = image.stat().st_blocks * _SECTOR
+            assert allocated >= size, f"{image} begins with holes"
+    _write_back(base.parent)
+
+
+def order(peers: Sequence[Peer], number: int) -> list[Peer]:
+    """A round's order: there and back, then another begins.
+
+    What drifts over two rounds falls on all peers alike, and each comes first in turn.
+    """
+    first = number // 2 % len(peers)
+    rotated = [*peers[first:], *peers[:first]]
+    return rotated[::-1] if number % 2 else rotated
 
 
 def _run_load(
-    result: Comparison, load: Load, peers: Iterable[Peer], say: Callable[[str], None]
+    running: _Comparison, load: Load, peer: Peer, say: Callable[[str], None]
 ) -> None:
-    for each in peers:
-        plan = result.plan
-        found = fio.measure(each.uri, load, plan.seconds, plan.size)
-        each.after_burst()
-        by_peer = result.samples.setdefault(load.name, {})
-        by_peer.setdefault(each.name, []).append(found)
-        say(
-            f"{load.name:20} {each.name:20} {found.iops:9.0f} IOPS"
-            f" {found.mib_per_second:7.0f} MiB/s  p50 {found.p50_us:7.0f} us"
-            f"  p99 {found.p99_us:7.0f} us"
-        )
+    plan = running.plan
+    found = fio.measure(peer.uri, load, plan.seconds, plan.size)
+    peer.after_burst()
+    by_peer = running.samples.setdefault(load.name, {name: [] for name in plan.peers})
+    by_peer[peer.name].append(found._asdict())
+    say(
+        f"{load.name:20} {peer.name:20} {found.iops:9.0f} IOPS"
+        f" {found.mib_per_second:7.0f} MiB/s  p50 {found.p50_us:7.0f} us"
+        f"  p99 {found.p99_us:7.0f} us"
+    )
 
 
-def _burst(uri: str, plan: Plan) -> None:
-    fio.measure(uri, BY_NAME["4k randwrite QD32"], min(plan.seconds, 1), plan.size)
+def _write_back(folder: Path) -> None:
+    """On a disk: what one peer has left in the page cache is no load on the next."""
+    for path in folder.rglob("*"):
+        # A disk buffer that was just committed vanishes.
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+
+
+def _burst(plan: Plan) -> Burst:
+    load, seconds = BY_NAME["4k randwrite QD32"], min(plan.seconds, 1)
+
+    def write(uri: str) -> None:
+        fio.measure(uri, load, seconds, plan.size)
+
+    return write

@@ -1,7 +1,7 @@
 """A thousand groups on one coordinator, at one checkpoint a second each.
 
-The peers are simulated: they answer at once, and cost nothing. What is measured is
-the coordinator's own work; its gRPC calls come on top.
+The nodes are simulated, and answer at once. What is measured is the CPU of the
+coordinator's process alone: without gRPC its own work, with gRPC its calls as well.
 """
 
 from __future__ import annotations
@@ -13,92 +13,105 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from blkcolo.process import logs
-from blkcolo.v1 import primary_pb2, secondary_pb2, types_pb2
+from blkcolo.rpc.client import Dialer
 from blkcolo_coordinator.core.group_record import GroupRecord
 from blkcolo_coordinator.core.policy import Policy
+from blkcolo_coordinator.peers.pair import Pair
 from blkcolo_coordinator.record.store import Store
 from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
 from blkcolo_coordinator.runtime.group_driver import GroupDriver
 from blkcolo_coordinator.settings import CoordinatorSettings
-from tests.bench.findings import Finding
+from tests.bench import simulated_nodes
+from tests.bench.findings import Finding, Found, Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 _COUNTS = (10, 100, 1000)
+#: At most so long until all have connected and committed once, in seconds.
+_START_SECONDS = 30
+_GOAL = 50
 
 
-class _Side:
-    """Either side of a group: always there, always done."""
-
-    def __init__(self, status: Any) -> None:
-        self._status = status
-        self.epoch = 0
-
-    async def status(self) -> Any:
-        return self._status
-
-    async def prepare(self, epoch: int, *_: object) -> int:
-        return epoch
-
-    async def do_checkpoint(self, epoch: int, _: int) -> None:
-        self._status.epoch = epoch + 1
-
-
-class _Pair:
-    """Both sides."""
-
-    def __init__(self) -> None:
-        self.primary = _Side(
-            primary_pb2.ForwardStatus(
-                state=types_pb2.FORWARD_STATE_REPLICATING, generation=1
-            )
-        )
-        self.secondary = _Side(
-            secondary_pb2.ReplicaStatus(
-                state=types_pb2.REPLICA_STATE_RECEIVING, generation=1
-            )
-        )
-
-    async def close(self) -> None:
-        pass
-
-
-def measure(folder: Path, seconds: float) -> list[Finding]:
+def measure(folder: Path, seconds: float, say: Callable[[str], None]) -> Found:
     """The coordinator's CPU by the number of groups."""
-    logs.configure("coordinator", "info", "json")
-    found = []
-    for count in _COUNTS:
-        scratch = folder / str(count)
-        scratch.mkdir()
-        used, checkpoints = uvloop.run(_drive(scratch, count, seconds))
-        goal = 50 if count == 1000 else None
-        found.append(Finding(f"{count} groups", used, "% of a core", goal))
-        found.append(Finding("checkpoints a second", checkpoints, ""))
-    return found
+    logs.configure("coordinator", "critical", "json")
+    grid = Grid("The coordinator's process alone", "groups", {})
+    findings = []
+    with simulated_nodes.process() as address:
+        for how, pair_of in _HOWS.items():
+            for count in _COUNTS:
+                say(f"{count} groups {how}")
+                scratch = folder / f"{count} {how}"
+                scratch.mkdir()
+                settings = CoordinatorSettings(data_dir=scratch)
+                used, rate = uvloop.run(
+                    _drive(settings, count, address, pair_of, seconds)
+                )
+                cells = grid.cells.setdefault(f"{count:,}", {})
+                cells[f"{how}: % of a core"] = used
+                cells[f"{how}: checkpoints a second"] = rate
+                if count == _COUNTS[-1]:
+                    findings += _judged(how, used, rate)
+    return Found(findings=findings, grids=[grid])
 
 
-async def _drive(folder: Path, count: int, seconds: float) -> tuple[float, float]:
-    store = Store(folder / "coordinator.db")
-    settings = CoordinatorSettings(data_dir=folder)
+def _judged(how: str, used: float, rate: float) -> list[Finding]:
+    """Of the largest number of groups."""
+    what = f"{_COUNTS[-1]:,} groups, {how}"
+    share = rate / _COUNTS[-1]
+    return [
+        Finding(f"{what}: CPU", used, "% of a core", _GOAL),
+        Finding(f"{what}: of a checkpoint a second each", share, "x", 0.95, True),
+        Finding(f"{what}: CPU a checkpoint", 10 * used / rate, "ms"),
+    ]
+
+
+def _in_process(_: GroupRecord, __: CoordinatorSettings) -> Any:
+    return simulated_nodes.PairInProcess()
+
+
+def _over_grpc(record: GroupRecord, settings: CoordinatorSettings) -> Pair:
+    return Pair(record, settings.call_timeout_seconds, Dialer(None, insecure=False))
+
+
+_HOWS = {"without gRPC": _in_process, "with gRPC": _over_grpc}
+
+
+async def _drive(
+    settings: CoordinatorSettings,
+    count: int,
+    address: str,
+    pair_of: Callable[[GroupRecord, CoordinatorSettings], Any],
+    seconds: float,
+) -> tuple[float, float]:
+    """CPU in % of a core, and checkpoints a second."""
+    store = Store(settings.data_dir / "coordinator.db")
     metrics = CoordinatorMetrics()
     drivers: list[GroupDriver] = []
     for number in range(count):
-        pair: Any = _Pair()
-        record = GroupRecord(f"vm{number}", "p", "s", Policy(), generation=1)
+        record = GroupRecord(f"vm{number}", address, address, Policy(), generation=1)
+        pair = pair_of(record, settings)
         drivers.append(GroupDriver(record, store, pair, settings, metrics))
     for driver in drivers:
         driver.start()
-    await asyncio.sleep(2)
+    await _begun(drivers)
     began, cpu, before = time.monotonic(), time.process_time(), _committed(drivers)
     await asyncio.sleep(seconds)
     elapsed = time.monotonic() - began
     used = 100 * (time.process_time() - cpu) / elapsed
     checkpoints = (_committed(drivers) - before) / elapsed
-    for driver in drivers:
-        await driver.close()
+    await asyncio.gather(*(driver.close() for driver in drivers))
     return used, checkpoints
+
+
+async def _begun(drivers: Sequence[GroupDriver]) -> None:
+    """Connecting is not what is measured."""
+    deadline = time.monotonic() + _START_SECONDS
+    while not all(driver.record.committed for driver in drivers):
+        assert time.monotonic() < deadline, "not all groups have begun"
+        await asyncio.sleep(0.1)
 
 
 def _committed(drivers: Sequence[GroupDriver]) -> int:

@@ -32,24 +32,23 @@ _MIB = 1 << 20
 _SIZE = 64 * _MIB
 _VOLUME = VolumeId("disk", "0", _SIZE)
 _ROUNDS = 24
-_REPEATS = 5
 
 
-def measure(folder: Path) -> list[Finding]:
-    """4 KiB and 1 MiB records; factors above 1 are a gain."""
+def measure(folder: Path, rounds: int) -> list[Finding]:
+    """4 KiB and 1 MiB records, the best of the rounds; factors above 1 are a gain."""
     memory.keep_large_blocks()  # as the services do
     found: list[Finding] = []
     for name, length in (("4 KiB", 4096), ("1 MiB", _MIB)):
-        alone = min(_seconds(folder, length, _in_turn) for _ in range(_REPEATS))
-        threads = min(_seconds(folder, length, _overlapped) for _ in range(_REPEATS))
-        both = min(_two_processes(folder, length) for _ in range(_REPEATS))
+        alone = min(_seconds(folder, length, _in_turn) for _ in range(rounds))
+        threads = min(_seconds(folder, length, _overlapped) for _ in range(rounds))
+        both = min(_two_processes(folder, length) for _ in range(rounds))
         found += [
             Finding(f"{name}: one thread", _ROUNDS / alone, "MiB/s"),
             Finding(f"{name}: apply on a thread of its own", alone / threads, "x"),
             Finding(f"{name}: a process a group, 2 groups", 2 * alone / both, "x"),
         ]
-        alone = min(_forward_seconds(folder, length, 0) for _ in range(_REPEATS))
-        threads = min(_forward_seconds(folder, length, 1) for _ in range(_REPEATS))
+        alone = min(_forward_seconds(folder, length, 0) for _ in range(rounds))
+        threads = min(_forward_seconds(folder, length, 1) for _ in range(rounds))
         found += [
             Finding(f"{name}: forward, one thread", _ROUNDS / alone, "MiB/s"),
             Finding(f"{name}: local write on a thread", alone / threads, "x"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench import fio, pair
 from tests.bench.compare import fill
+from tests.bench.cpu import cpu_seconds
 from tests.bench.findings import Finding
 from tests.bench.loads import BY_NAME, Load
 from tests.stack import NAMES, wait_until
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _GIB = 1 << 30
 _MIB = 1 << 20
-_TICKS = 100
 _LOADS = ("4k randwrite QD32", "1M write QD8")
 
 
@@ -49,12 +49,6 @@ def _cpu(stack: Stack, load: Load, seconds: float, size: int) -> list[Finding]:
         )
         for name in NAMES
     ]
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process since it started."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def resident_mib(pid: int) -> float:

@@ -12,11 +12,14 @@ from tests.bench.loads import Load
 from tests.bench.peer import digest, timed_ms
 from tests.nbd_client import NbdClient
 from tests.stack import wait_until
+from tests.tools import run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _MIB = 1 << 20
+#: Bytes are read and written: no clones, no holes, no copy within the kernel.
+_CP = ("cp", "--reflink=never", "--sparse=never")
 
 
 def measure(folder: Path, size: int) -> list[Finding]:
@@ -40,15 +43,32 @@ def measure(folder: Path, size: int) -> list[Finding]:
         writable_ms = timed_ms(began)
         stack.wait_flushed()
         flush_seconds = time.perf_counter() - began
-        assert digest(stack.image("secondary")) == digest(base), "not the checkpoint"
-        began = time.perf_counter()
-        pair.copy(base, stack.image("primary"))
-        copy_seconds = time.perf_counter() - began
+        image = stack.image("secondary")
+        assert digest(image) == digest(base), "not the checkpoint"
+    over, new = _copies(base, image, folder / "new.img")
+    mib = size / _MIB
     return [
         Finding("buffered", buffered / _MIB, "MiB"),
         Finding("failover call", call_ms, "ms"),
         Finding("until a write was answered", writable_ms, "ms", 100),
-        Finding("flush", size / _MIB / flush_seconds, "MiB/s"),
-        Finding("cp over a file of that size", size / _MIB / copy_seconds, "MiB/s"),
-        Finding("flush / cp", copy_seconds / flush_seconds, "x", 0.7, at_least=True),
+        Finding("flush, over the secondary's image", mib / flush_seconds, "MiB/s"),
+        Finding("cp over that image (it truncates first)", mib / over, "MiB/s"),
+        Finding("cp to a new file", mib / new, "MiB/s"),
+        Finding(
+            "flush / the faster cp",
+            min(over, new) / flush_seconds,
+            "x",
+            0.7,
+            at_least=True,
+        ),
     ]
+
+
+def _copies(source: Path, existing: Path, new: Path) -> tuple[float, float]:
+    """Seconds of `cp` over a file of the same size, and to a new one."""
+    taken = []
+    for target in (existing, new):
+        began = time.perf_counter()
+        run(*_CP, str(source), str(target), timeout=300)
+        taken.append(time.perf_counter() - began)
+    return taken[0], taken[1]

@@ -1,27 +1,32 @@
-"""What was measured beside a goal."""
+"""What a benchmark found: figures beside their goals, grids of figures, plots."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from rich.table import Table
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from rich.console import Console
+#: By load and peer, one a round: requests a second.
+Rates = dict[str, dict[str, list[float]]]
 
 
 class Finding(NamedTuple):
-    """One figure; `goal` is an upper bound, or a lower one where `at_least`."""
+    """One figure.
+
+    Attributes:
+        what: its name.
+        reached: its value.
+        unit: of the value and the goal.
+        goal: an upper bound, or a lower one where `at_least`.
+        at_least: see `goal`.
+        spread: smallest and largest of the rounds that `reached` is the median of.
+    """
 
     what: str
     reached: float
     unit: str
     goal: float | None = None
     at_least: bool = False
+    spread: tuple[float, float] | None = None
 
     @property
     def met(self) -> bool | None:
@@ -31,19 +36,43 @@ class Finding(NamedTuple):
         return self.reached >= self.goal if self.at_least else self.reached <= self.goal
 
 
-def show(findings: Sequence[Finding], console: Console) -> None:
-    """Prints a table."""
-    table = Table("what", "reached", "goal", "")
-    for each in findings:
-        sign = ">=" if each.at_least else "<="
-        goal = "" if each.goal is None else f"{sign} {each.goal:g}"
-        verdict = {None: "", True: "[green]met[/]", False: "[red]missed[/]"}[each.met]
-        table.add_row(each.what, f"{each.reached:.3g} {each.unit}", goal, verdict)
-    console.print(table)
+class Grid(NamedTuple):
+    """Figures of one unit by row and column."""
+
+    title: str
+    rows_are: str
+    cells: dict[str, dict[str, float]]
 
 
-def save(findings: Sequence[Finding], path: Path) -> None:
-    """Writes JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = [{**each._asdict(), "met": each.met} for each in findings]
-    path.write_text(json.dumps(content, indent=1) + "\n")
+class Panel(NamedTuple):
+    """One plot: lines by name, each a list of (x, y)."""
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: dict[str, list[tuple[float, float]]]
+    log_x: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """All of it; `checks` and `samples` are those of a comparison.
+
+    A sample is one run of one load on one peer, the fields of `fio.Measured` by name.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    grids: list[Grid] = field(default_factory=list)
+    panels: list[Panel] = field(default_factory=list)
+    checks: dict[str, str] = field(default_factory=dict)
+    samples: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
+
+    @property
+    def rates(self) -> Rates:
+        """Requests a second of the samples."""
+        return {
+            load: {
+                peer: [each["iops"] for each in runs] for peer, runs in peers.items()
+            }
+            for load, peers in self.samples.items()
+        }

@@ -1,107 +1,189 @@
-"""How each cost grows: with the write rate, the volume's size, the number of groups.
+"""How each cost grows: with the write rate, the volume, the number of volumes, groups.
 
-And with time: memory over one long run.
+And what one epoch costs the secondary's memory by the blocks that it overwrites.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from statistics import linear_regression
+from typing import TYPE_CHECKING
 
 from tests.bench import fio
-from tests.bench.cost import cpu_seconds, resident_mib
+from tests.bench.compare import fill
+from tests.bench.cost import resident_mib
+from tests.bench.cpu import cpu_seconds
+from tests.bench.findings import Finding, Found, Grid, Panel
 from tests.bench.loads import BY_NAME
-from tests.bench.pair import POLICY
+from tests.bench.pair import POLICY, copy
 from tests.bench.scale import ManyGroups
-from tests.stack import NAMES, Stack, running, wait_until
+from tests.stack import NAMES, PROTECTED, Stack, running, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
 _MIB = 1 << 20
+_KIB = 1 << 10
+_BLOCK = 4 * _KIB
 _LOAD = BY_NAME["4k randwrite QD32"]
 _RATES = (0, 500, 2000, 8000, 16000)
 _SIZES_MIB = (64, 512, 4096, 16384)
 _GROUPS = (1, 10, 20, 40)
+_VOLUMES = (1, 10, 40, 100)
+#: Blocks that one epoch overwrites, of a volume eight times as large as the last.
+_BLOCKS = (0, 64 * _KIB, 128 * _KIB, 256 * _KIB, 512 * _KIB)
 #: The write rate where something else is varied, in requests a second.
 _STEADY = 2000
-#: The part of a disk that is written, in bytes: its undo fits into memory.
+#: The part of a disk that is written where its size is varied, in bytes.
 _WRITTEN = 64 * _MIB
 _CPU = "% of a core"
 
 
-class Panel(NamedTuple):
-    """One plot: lines by name, each a list of (x, y)."""
+def measure(
+    folder: Path, size: int, seconds: float, say: Callable[[str], None]
+) -> Found:
+    """Takes `seconds` for each point; `size` is that of the filled volume."""
+    found = Found()
+    say("by write rate")
+    found.panels.append(_by_rate(folder / "rates", seconds))
+    say("by volume size")
+    found.panels.extend(_by_size(folder, seconds))
+    say("by number of groups, and of volumes in a group")
+    by_groups = Panel("Groups that write nothing", "groups of one volume", _CPU, {})
+    by_volumes = Panel("A group that writes nothing", "volumes in it", _CPU, {})
+    for panel, counts in ((by_groups, _GROUPS), (by_volumes, _VOLUMES)):
+        for count in counts:
+            shape = (count, 1) if panel is by_groups else (1, count)
+            with _many(folder / f"{panel.x_label} {count}", *shape) as stack:
+                _add(panel, count, _cpu(stack, 0, seconds))
+        found.panels.append(panel)
+    say("by blocks that an epoch overwrites")
+    by_blocks = _by_blocks(folder / "blocks")
+    found.panels.append(by_blocks)
+    slope, _ = linear_regression(*zip(*by_blocks.lines["secondary"], strict=True))
+    found.findings.append(
+        Finding(
+            "memory of the secondary a block that an epoch overwrites, random 4 KiB",
+            slope * _MIB / 1000,
+            "bytes",
+        )
+    )
+    say("of holes, and filled")
+    found.grids.append(_holes_and_filled(folder, size, seconds))
+    return found
 
-    title: str
-    x_label: str
-    y_label: str
-    lines: dict[str, list[tuple[float, float]]]
-    log_x: bool = False
 
-
-def measure(folder: Path, seconds: float) -> list[Panel]:
-    """Takes `seconds` for each point."""
-    by_rate = Panel("4 KiB random writes", "writes a second", _CPU, {})
-    by_size = Panel(f"{_STEADY} writes a second", "volume, MiB", _CPU, {}, log_x=True)
-    memory = Panel("Memory at that rate", "volume, MiB", "MiB", {}, log_x=True)
-    by_groups = Panel("Groups that write nothing", "groups", _CPU, {})
-    with _pair(folder / "rates", 512 * _MIB) as stack:
+def _by_rate(folder: Path, seconds: float) -> Panel:
+    panel = Panel("4 KiB random writes", "writes a second", _CPU, {})
+    with _of_holes(folder, 512 * _MIB) as stack:
         for rate in _RATES:
-            _add(by_rate, rate, _cpu(stack, rate, seconds))
+            _add(panel, rate, _cpu(stack, rate, seconds))
+    return panel
+
+
+def _by_size(folder: Path, seconds: float) -> list[Panel]:
+    label = "volume of holes, MiB"
+    used = Panel(f"{_STEADY} writes a second", label, _CPU, {}, log_x=True)
+    memory = Panel("Memory at that rate", label, "MiB", {}, log_x=True)
     for mib in _SIZES_MIB:
-        with _pair(folder / f"size{mib}", mib * _MIB) as stack:
-            _add(by_size, mib, _cpu(stack, _STEADY, seconds))
+        with _of_holes(folder / f"size{mib}", mib * _MIB) as stack:
+            _add(used, mib, _cpu(stack, _STEADY, seconds))
             _add(memory, mib, _resident(stack))
-    for count in _GROUPS:
-        (folder / f"groups{count}").mkdir()
-        many = ManyGroups(folder / f"groups{count}", count, 1)
-        try:
-            many.start()
-            wait_until(many.all_protected, "all groups are protected", 120)
-            time.sleep(2)  # until they count as quiet
-            _add(by_groups, count, _cpu(many, 0, seconds))
-        finally:
-            many.close()
-    return [by_rate, by_size, memory, by_groups]
+    return [used, memory]
 
 
-def memory_over_time(folder: Path, seconds: float) -> list[Panel]:
-    """Private memory of each service, sampled over one run of so many seconds."""
-    panel = Panel(f"Memory, {_RATES[-2]} writes a second", "seconds", "MiB", {})
-    with _pair(folder / "memory", 512 * _MIB) as stack:
-        began = time.monotonic()
-        while (elapsed := time.monotonic() - began) < seconds:
-            _write(stack, _RATES[-2], min(10.0, seconds - elapsed))
-            _add(panel, time.monotonic() - began, _resident(stack))
-    return [panel]
+def _by_blocks(folder: Path) -> Panel:
+    """An epoch of its own for each number of blocks: random, each block once."""
+    panel = Panel("Memory by one epoch", "thousand blocks overwritten", "MiB", {})
+    size = 8 * _BLOCKS[-1] * _BLOCK
+    with _of_holes(folder, size) as stack:
+        stack.pause()
+        for blocks in _BLOCKS:
+            stack.checkpoint()
+            if blocks:
+                amount = blocks * _BLOCK
+                fio.write_once(stack.uri("primary"), _LOAD, amount, size, cover=True)
+                wait_until(lambda: _applied(stack), "all is applied", 120)
+            _add(panel, blocks / 1000, _resident(stack))
+    return panel
 
 
-def _pair(folder: Path, size: int) -> AbstractContextManager[Stack]:
+def _applied(stack: Stack) -> bool:
+    return stack.primary_status().in_flight_bytes == 0
+
+
+def _holes_and_filled(folder: Path, size: int, seconds: float) -> Grid:
+    """The same load all over a volume of holes, and over one of random bytes."""
+    title = f"{_STEADY} writes a second all over a volume of {size // _MIB} MiB"
+    grid = Grid(title, "volume", {})
+    with _of_holes(folder / "holes", size) as stack:
+        grid.cells["holes"] = _cells(stack, size, seconds)
+    with _filled(folder / "filled", size) as stack:
+        grid.cells["filled"] = _cells(stack, size, seconds)
+    return grid
+
+
+def _cells(stack: Stack, size: int, seconds: float) -> dict[str, float]:
+    used = _cpu(stack, _STEADY, seconds, size)
+    resident = _resident(stack)
+    return {
+        **{f"{name}, {_CPU}": used[name] for name in used},
+        **{f"{name}, MiB": resident[name] for name in ("primary", "secondary")},
+    }
+
+
+def _of_holes(folder: Path, size: int) -> AbstractContextManager[Stack]:
     """A protected pair of one volume that is all holes."""
     folder.mkdir()
     return running(folder, sizes=(size,), max_interval=1.0, policy_options=POLICY)
 
 
-def _cpu(stack: Stack, rate: int, seconds: float) -> dict[str, float]:
+@contextlib.contextmanager
+def _filled(folder: Path, size: int) -> Iterator[Stack]:
+    """The same of random bytes."""
+    folder.mkdir()
+    stack = Stack(folder, sizes=(size,), max_interval=1.0, policy_options=POLICY)
+    fill(stack.image("primary"), size)
+    copy(stack.image("primary"), stack.image("secondary"))
+    try:
+        stack.start()
+        wait_until(lambda: stack.group().state == PROTECTED, "protected", 120)
+        yield stack
+    finally:
+        stack.close()
+
+
+@contextlib.contextmanager
+def _many(folder: Path, groups: int, volumes: int) -> Iterator[ManyGroups]:
+    folder.mkdir()
+    stack = ManyGroups(folder, groups, volumes)
+    try:
+        stack.start()
+        wait_until(stack.all_protected, "all groups are protected", 120)
+        time.sleep(2)  # until they count as quiet
+        yield stack
+    finally:
+        stack.close()
+
+
+def _cpu(
+    stack: Stack, rate: int, seconds: float, size: int = _WRITTEN
+) -> dict[str, float]:
     """CPU of each service while so many 4 KiB writes are asked for each second."""
     before = {name: cpu_seconds(stack.processes[name].pid) for name in NAMES}
     began = time.monotonic()
-    _write(stack, rate, seconds)
+    if rate:
+        fio.measure(stack.uri("primary"), _LOAD, seconds, size, rate=rate)
+    else:
+        time.sleep(seconds)
     elapsed = time.monotonic() - began
     return {
         name: 100 * (cpu_seconds(stack.processes[name].pid) - before[name]) / elapsed
         for name in NAMES
     }
-
-
-def _write(stack: Stack, rate: int, seconds: float) -> None:
-    if not rate:
-        time.sleep(seconds)
-        return
-    fio.measure(stack.uri("primary"), _LOAD, seconds, _WRITTEN, rate=rate)
 
 
 def _resident(stack: Stack) -> dict[str, float]:
@@ -111,16 +193,3 @@ def _resident(stack: Stack) -> dict[str, float]:
 def _add(panel: Panel, x: float, values: dict[str, float]) -> None:
     for name, value in values.items():
         panel.lines.setdefault(name, []).append((x, value))
-
-
-def rows(panels: list[Panel]) -> Iterator[tuple[str, str, str, str]]:
-    """Every point as text: panel, line, x and y."""
-    for panel in panels:
-        for name, points in panel.lines.items():
-            for x, y in points:
-                yield (
-                    panel.title,
-                    name,
-                    f"{x:g} {panel.x_label}",
-                    (f"{y:.1f} {panel.y_label}"),
-                )

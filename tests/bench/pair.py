@@ -29,6 +29,7 @@ class Pair:
         """Takes a running stack."""
         self.stack = stack
         self.uri = stack.uri("primary")
+        self.images = (stack.image("primary"), stack.image("secondary"))
 
     def after_burst(self) -> None:
         """Nothing: checkpoints come by themselves, and the stream drains."""

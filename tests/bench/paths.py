@@ -42,7 +42,7 @@ BLOCK = 4096
 #: Writes in one pass of each path: what a full message of 4 KiB writes holds.
 WRITES = 256
 #: A client with this depth sends so many at once.
-_BURST = 32
+BURST = 32
 #: Far apart, in no order, each block once.
 OFFSETS = [(number * 397 % 1024) * 16 * BLOCK for number in range(WRITES)]
 _SIZE = 1024 * 16 * BLOCK
@@ -120,7 +120,7 @@ class _Transport:
         pass
 
 
-def parse_path(burst: int = _BURST) -> Callable[[], None]:
+def parse_path(burst: int = BURST) -> Callable[[], None]:
     """Requests as they come from a socket, so many at a time."""
     export: Any = _Export()
     connection = asyncio.run(_connection(export))
@@ -150,7 +150,7 @@ async def _connection(export: Any) -> Connection:
     return connection
 
 
-def forward_path(folder: Path, burst: int = _BURST) -> Callable[[], list[bytes]]:
+def forward_path(folder: Path, burst: int = BURST) -> Callable[[], list[bytes]]:
     """Writes of a VM, so many at a time, and the messages they become."""
     files = PosixFolder(folder)
     disk = files.open("primary.img")

@@ -33,6 +33,11 @@ class Peer(Protocol):
         """The NBD URI that takes the load."""
         ...
 
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Its disks; each begins as a copy of the same image."""
+        ...
+
     def after_burst(self) -> None:
         """Called when a load has ended: no request is in flight."""
         ...

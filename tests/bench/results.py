@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench import pair, qemu_replication, unreplicated
+from tests.bench.findings import Finding
 
-#: One number a round: requests a second of each peer under each load.
-Rates = dict[str, dict[str, list[float]]]
+if TYPE_CHECKING:
+    from tests.bench.findings import Rates
 
 
 class Goal(NamedTuple):
@@ -17,6 +18,14 @@ class Goal(NamedTuple):
     load: str
     peer: str
     factor: float
+
+
+class Ratio(NamedTuple):
+    """Of all rounds."""
+
+    median: float
+    low: float
+    high: float
 
 
 GOALS = (
@@ -31,15 +40,16 @@ GOALS = (
 )
 
 
-def ratio(rates: Rates, load: str, peer: str, ours: str = pair.NAME) -> float | None:
-    """The median over the rounds of our rate divided by the peer's.
+def ratio(rates: Rates, load: str, peer: str, ours: str = pair.NAME) -> Ratio | None:
+    """Our rate divided by the peer's, round by round; None where one is missing.
 
     Ratios are taken within a round, so a busy moment of the machine slows both.
     """
     mine, theirs = rates.get(load, {}).get(ours), rates.get(load, {}).get(peer)
     if not mine or not theirs:
         return None
-    return median(a / b for a, b in zip(mine, theirs, strict=True))
+    found = [a / b for a, b in zip(mine, theirs, strict=True)]
+    return Ratio(median(found), min(found), max(found))
 
 
 def medians(rates: Rates) -> dict[str, dict[str, float]]:
@@ -50,7 +60,13 @@ def medians(rates: Rates) -> dict[str, dict[str, float]]:
     }
 
 
-def judged(rates: Rates) -> list[tuple[Goal, float, bool]]:
-    """Each goal that was measured, what was reached, and whether it is enough."""
-    found = [(goal, ratio(rates, goal.load, goal.peer)) for goal in GOALS]
-    return [(goal, r, r >= goal.factor) for goal, r in found if r is not None]
+def judged(rates: Rates) -> list[Finding]:
+    """Each goal that was measured."""
+    found = []
+    for goal in GOALS:
+        reached = ratio(rates, goal.load, goal.peer)
+        if reached is not None:
+            what = f"{goal.load}, of {goal.peer}"
+            spread = (reached.low, reached.high)
+            found.append(Finding(what, reached.median, "x", goal.factor, True, spread))
+    return found

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.bench import fio
-from tests.bench.cost import cpu_seconds
+from tests.bench.cpu import cpu_seconds
 from tests.bench.findings import Finding
 from tests.bench.loads import BY_NAME
 from tests.stack import NAMES, Stack, wait_until

@@ -22,10 +22,11 @@ QEMU_NBD = "qemu-nbd"
 class Unreplicated:
     """One server of one image."""
 
-    def __init__(self, name: str, uri: str) -> None:
-        """Takes its name and where it listens."""
+    def __init__(self, name: str, uri: str, image: Path) -> None:
+        """Takes its name, where it listens, and its disk."""
         self.name = name
         self.uri = uri
+        self.images = (image,)
 
     def after_burst(self) -> None:
         """There is nothing to take a checkpoint of."""
@@ -38,24 +39,27 @@ class Unreplicated:
 @contextlib.contextmanager
 def nbdkit(folder: Path, base: Path) -> Iterator[Unreplicated]:
     """`nbdkit file` on a copy of `base`."""
-    with _served(folder, base, "nbdkit", "nbdkit", "-f", "-p", "{port}", "file") as uri:
-        yield Unreplicated(NBDKIT, uri)
+    options = ("-f", "-p", "{port}", "file")
+    with _served(folder, base, "nbdkit", *options) as (uri, image):
+        yield Unreplicated(NBDKIT, uri, image)
 
 
 @contextlib.contextmanager
 def qemu_nbd(folder: Path, base: Path) -> Iterator[Unreplicated]:
     """`qemu-nbd` on a copy of `base`."""
     options = ("-f", "raw", "-t", "-p", "{port}", "--cache=writeback")
-    with _served(folder, base, "qemu-nbd", "qemu-nbd", *options) as uri:
-        yield Unreplicated(QEMU_NBD, uri)
+    with _served(folder, base, "qemu-nbd", *options) as (uri, image):
+        yield Unreplicated(QEMU_NBD, uri, image)
 
 
 @contextlib.contextmanager
-def _served(folder: Path, base: Path, stem: str, *command: str) -> Iterator[str]:
+def _served(
+    folder: Path, base: Path, program: str, *options: str
+) -> Iterator[tuple[str, Path]]:
     (port,) = free_ports(1)
-    image, log = folder / f"{stem}.img", folder / f"{stem}.log"
+    image, log = folder / f"{program}.img", folder / f"{program}.log"
     copy(base, image)
-    filled = [part.format(port=port) for part in command]
-    with peer.process(log, *filled, str(image)) as started:
+    filled = [part.format(port=port) for part in options]
+    with peer.process(log, program, *filled, str(image)) as started:
         peer.wait_listening(port, started, log)
-        yield f"nbd://127.0.0.1:{port}"
+        yield f"nbd://127.0.0.1:{port}", image

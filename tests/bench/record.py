@@ -1,0 +1,141 @@
+"""What one run of a benchmark leaves as JSON: settings, where, when, and figures."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.findings import Finding, Found, Grid, Panel
+
+_GIB = 1 << 30
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for; None where a benchmark has no such setting.
+
+    Attributes:
+        size: bytes of each image.
+        seconds: the length of each load.
+        rounds: how often each load is run.
+        quick: to see that it works, not for its figures.
+    """
+
+    size: int | None = None
+    seconds: float | None = None
+    rounds: int | None = None
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and when; `busy` is the load average of the minute before."""
+
+    cores: int
+    kernel: str
+    python: str
+    file_system: str
+    busy: float
+    day: str
+
+    @classmethod
+    def now(cls, folder: Path) -> Machine:
+        """This one, with images in `folder`."""
+        return cls(
+            os.cpu_count() or 1,
+            platform.release(),
+            platform.python_version(),
+            file_system(folder),
+            os.getloadavg()[0],
+            datetime.datetime.now(datetime.UTC).date().isoformat(),
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run of one benchmark."""
+
+    bench: str
+    settings: Settings
+    machine: Machine
+    found: Found
+
+    def save(self, path: Path) -> None:
+        """Writes JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = asdict(self)
+        # asdict leaves named tuples in lists: their fields are named here.
+        found = self.found
+        content["found"]["findings"] = [
+            {**each._asdict(), "met": each.met} for each in found.findings
+        ]
+        content["found"]["grids"] = [each._asdict() for each in found.grids]
+        content["found"]["panels"] = [each._asdict() for each in found.panels]
+        path.write_text(json.dumps(content, indent=1) + "\n")
+
+    def caption(self) -> str:
+        """Settings, machine and day in one line."""
+        asked, where = self.settings, self.machine
+        parts = []
+        if asked.size is not None:
+            parts.append(f"images of {size_text(asked.size)}")
+        if asked.rounds is not None:
+            parts.append(f"{asked.rounds} rounds")
+        if asked.seconds is not None:
+            parts.append(f"{asked.seconds:g} s a load")
+        parts += [
+            where.file_system,
+            f"{where.cores} cores",
+            f"Python {where.python}",
+            f"Linux {where.kernel.split('-', maxsplit=1)[0]}",
+            f"load average before {where.busy:.1f}",
+            where.day,
+        ]
+        if asked.quick:
+            parts.append("a quick run, to see that it works")
+        return ", ".join(parts)
+
+
+def load(path: Path) -> Record:
+    """Reads what `Record.save` wrote."""
+    content: dict[str, Any] = json.loads(path.read_text())
+    found = content["found"]
+    found["findings"] = [_finding(each) for each in found["findings"]]
+    found["grids"] = [Grid(**each) for each in found["grids"]]
+    found["panels"] = [Panel(**each) for each in found["panels"]]
+    return Record(
+        content["bench"],
+        Settings(**content["settings"]),
+        Machine(**content["machine"]),
+        Found(**found),
+    )
+
+
+def _finding(fields: dict[str, Any]) -> Finding:
+    del fields["met"]
+    low_high = fields.pop("spread")
+    return Finding(**fields, spread=tuple(low_high) if low_high else None)
+
+
+def size_text(size: int) -> str:
+    """Bytes in the largest unit that fits."""
+    unit, name = (_GIB, "GiB") if size % _GIB == 0 else (_MIB, "MiB")
+    return f"{size // unit} {name}"
+
+
+def file_system(folder: Path) -> str:
+    """The type of the file system that a folder is on."""
+    found, longest = "", -1
+    where = str(folder.resolve())
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, mount, kind, *_ = line.split()
+        inside = where == mount or where.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= longest:
+            found, longest = kind, len(mount)
+    return found
