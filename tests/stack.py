@@ -262,6 +262,15 @@ class Stack:
         return primary_pb2.FenceRequest(group="vm1", generation=generation)
 
     def checkpoint(self) -> int:
+        """Takes one; the primary knows of it, too, when this returns."""
+        epoch = self.take_checkpoint()
+        wait_until(
+            lambda: self.group().primary.committed_epoch >= epoch, "the primary knows"
+        )
+        return epoch
+
+    def take_checkpoint(self) -> int:
+        """Takes one; returns with its answer, which comes when it is committed."""
         request = coordinator_pb2.CheckpointRequest(group="vm1")
         return int(self.coordinator.Checkpoint(request, timeout=20).epoch)
 

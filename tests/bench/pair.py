@@ -39,7 +39,7 @@ class Pair:
         stack = self.stack
         stack.pause()
         began = time.perf_counter()
-        epoch = stack.checkpoint()
+        epoch = stack.take_checkpoint()
         checkpoint_ms = timed_ms(began)
         expected = digest(stack.image("primary"))
         burst(self.uri)

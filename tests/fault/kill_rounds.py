@@ -226,14 +226,14 @@ class Life:
 
     def _checkpoint_under_load(self) -> int:
         acked = self.vm.acked
-        epoch = self.stack.checkpoint()
+        epoch = self.stack.take_checkpoint()
         self._windows.add(epoch, acked, self.vm.issued)
         return epoch
 
     def _checkpoint_between_writes(self) -> int:
         """One whose place in the load is known exactly."""
         with self.vm.resting() as number:
-            epoch = self.stack.checkpoint()
+            epoch = self.stack.take_checkpoint()
             self._windows.add(epoch, number, number)
         return epoch
 

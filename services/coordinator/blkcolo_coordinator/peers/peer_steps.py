@@ -33,15 +33,19 @@ class PeerSteps:
         self._settings = settings
 
     async def take_checkpoint(self, run: CheckpointRun) -> None:
-        """Takes the run to its outcome."""
+        """Takes the run from where it is to its outcome."""
         while run.step is not None:
-            began = time.monotonic()
-            try:
-                barrier_seq = await self._checkpoint_step(run, run.step)
-            except BlkcoloError as error:
-                run.failed(time.monotonic() - began, error)
-            else:
-                run.succeeded(time.monotonic() - began, barrier_seq)
+            await self.take_step(run, run.step)
+
+    async def take_step(self, run: CheckpointRun, step: checkpoint_run.Step) -> None:
+        """Takes the next step of the run; the run learns how it went."""
+        began = time.monotonic()
+        try:
+            barrier_seq = await self._checkpoint_step(run, step)
+        except BlkcoloError as error:
+            run.failed(time.monotonic() - began, error)
+        else:
+            run.succeeded(time.monotonic() - began, barrier_seq)
 
     async def _checkpoint_step(
         self, run: CheckpointRun, step: checkpoint_run.Step

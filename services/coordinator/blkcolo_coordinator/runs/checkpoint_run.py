@@ -6,7 +6,8 @@ The commit record on the secondary, written by DO_SECONDARY, is the point of no
 return. Any failure before it aborts: the epoch's writes join the next one. When the
 answer to DO_SECONDARY is lost nobody knows on which side of that point the run is;
 the call is idempotent, so it is repeated until its answer comes, a bounded number of
-times. A failure after it is a warning: the checkpoint exists.
+times. From there on the checkpoint exists, and the run is COMMITTED: whoever waits for
+it need not wait for DO_PRIMARY, and a failure of that is a warning.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class CheckpointRun:
         epoch: the epoch that is committed.
         generation: in force for all calls.
         step: what is to be done next; None at the end.
-        outcome: set at the end.
+        outcome: set with the commit record, or at the end of a run without one.
         error: why it was aborted, or the warning of a committed one.
         seconds: how long each step took.
     """
@@ -75,10 +76,9 @@ class CheckpointRun:
         step = self._finish(seconds)
         self.barrier_seq = barrier_seq or self.barrier_seq
         following = _STEPS.index(step) + 1
-        if following == len(_STEPS):
-            self._end(Outcome.COMMITTED, None)
-        else:
-            self.step = _STEPS[following]
+        self.step = _STEPS[following] if following < len(_STEPS) else None
+        if step is Step.DO_SECONDARY:
+            self.outcome = Outcome.COMMITTED
 
     def failed(self, seconds: float, error: BlkcoloError) -> None:
         """The step failed."""

@@ -37,6 +37,10 @@ class CheckpointCalls:
         taken._answers, self._answers = self._answers, []
         return taken
 
+    def put_back(self, taken: CheckpointCalls) -> None:
+        """The checkpoint of those that were taken did not begin: they wait again."""
+        self._answers += taken._answers
+
     def answer(self, run: CheckpointRun) -> None:
         """Their checkpoint is committed."""
         for answer in self._answers:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Refused
 from blkcolo.v1 import types_pb2
 from blkcolo_coordinator.core import policy
-from blkcolo_coordinator.core.policy import Observation
-from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome
+from blkcolo_coordinator.core.group_state import GroupState
+from blkcolo_coordinator.core.policy import Observation, Trigger
+from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome, Step
 from blkcolo_coordinator.runtime.checkpoint_calls import CheckpointCalls
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from blkcolo.v1.secondary_pb2 import ReplicaStatus
     from blkcolo.wakeup import Wakeup
     from blkcolo_coordinator.core.headway import Headway
-    from blkcolo_coordinator.core.policy import Trigger
     from blkcolo_coordinator.peers.peer_steps import PeerSteps
     from blkcolo_coordinator.runtime.driven_group import DrivenGroup
 
@@ -122,36 +122,88 @@ class Checkpointer:
         """Takes one and tells those who called for it; the run says how it ended."""
         calls = self._calls.take()
         run = CheckpointRun(epoch, self._group.record.generation)
-        self._group.log.debug("checkpoint", epoch=epoch, trigger=trigger)
         await self._steps.take_checkpoint(run)
-        self.taken.append(Taken(time.time(), trigger, run))
-        if run.outcome is Outcome.COMMITTED:
-            calls.answer(run)
-            self._committed(run, trigger)
-            return run
-        failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
-        self._group.checkpoint_failed(run.epoch, failure)
-        calls.refuse(failure)
-        self.lost(failure)
+        self._ended(run, trigger)
+        self._decided(run, trigger, calls)
         return run
 
-    def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
-        """Takes a commit in, and stores it.
+    async def take_called(self) -> None:
+        """Takes one that somebody waits for, before both sides were looked at.
+
+        The epoch behind the last commit is the one under way, if nothing happened
+        since. If something did, the primary refuses its barrier: then nothing is done,
+        and those who wait go on waiting, for the look that says why. They are answered
+        as soon as the commit is recorded; the primary is told right behind.
 
         Raises:
             BlkcoloError: the store refused; the checkpoint exists all the same.
         """
-        group = self._group
+        policy_now, epoch = self._group.record.policy, self._following
+        if epoch is None or not self._calls.waiting:
+            return
+        seen = Observation(time.monotonic(), self._last_at, 0, 0, called=True)
+        if policy.decide(policy_now, seen) is not Trigger.CALL:
+            return
+        calls = self._calls.take()
+        run = CheckpointRun(epoch, self._group.record.generation)
+        await self._steps.take_step(run, Step.PREPARE_PRIMARY)
+        if run.outcome is Outcome.ABORTED:
+            self._calls.put_back(calls)
+            return
+        while run.step is not None and run.outcome is None:
+            await self._steps.take_step(run, run.step)
+        try:
+            self._decided(run, Trigger.CALL, calls)
+        finally:
+            await self._steps.take_checkpoint(run)
+            self._ended(run, Trigger.CALL)
+
+    @property
+    def _following(self) -> int | None:
+        """The epoch behind the last commit; None where a look must say which it is."""
+        if self._last_at is None or not self.taken:
+            return None
+        last = self.taken[-1].run
+        clean = last.outcome is Outcome.COMMITTED and last.error is None
+        protected = self._group.record.state is GroupState.PROTECTED
+        return last.epoch + 1 if clean and protected else None
+
+    def _decided(
+        self, run: CheckpointRun, trigger: Trigger, calls: CheckpointCalls
+    ) -> None:
+        """Stores whether the checkpoint exists, and tells those who called for it.
+
+        Raises:
+            BlkcoloError: the store refused; the checkpoint exists all the same.
+        """
+        self._group.log.debug("checkpoint", epoch=run.epoch, trigger=trigger)
+        self.taken.append(Taken(time.time(), trigger, run))
+        if run.outcome is Outcome.COMMITTED:
+            calls.answer(run)
+            self._committed(run, trigger)
+            return
+        failure = run.error or BlkcoloError(Reason.INTERNAL, "no reason")
+        self._group.checkpoint_failed(run.epoch, failure)
+        calls.refuse(failure)
+        self.lost(failure)
+
+    def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
         self.last_run = run
         self._headway.committed()
         self.unchanged_at = 0.0  # it may be of a clock that was set back since
         self._last_at = time.monotonic()
+        self._group.committed(run.epoch, str(trigger))
+
+    def _ended(self, run: CheckpointRun, trigger: Trigger) -> None:
+        """Counts a checkpoint that was committed, whose last step has ended as well."""
+        group = self._group
+        if run.outcome is not Outcome.COMMITTED:
+            return
         group.metrics.committed(group.name, run, trigger)
         if run.error is not None:
             group.log.warning(
                 "primary missed a commit", epoch=run.epoch, error=str(run.error)
             )
-        group.committed(run.epoch, str(trigger))
 
     def lost(self, error: BlkcoloError) -> None:
         """The group is not protected; nobody's checkpoint comes."""

@@ -167,6 +167,7 @@ class GroupDriver:
     # One look at the group.
 
     async def _tick(self) -> None:
+        await self._checkpoints.take_called()
         await self._ask_both()
         primary, secondary = self.sides
         if self.record.state in ENDED:
