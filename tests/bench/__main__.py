@@ -204,12 +204,13 @@ def docs(
     ] = _OUT,
 ) -> None:
     """Take what was measured as the docs' figures: JSON and plots, and the tables."""
-    if taken != page.RECORDS:
-        for name in BY_NAME:
-            for path in taken.glob(f"{name}.*"):
-                page.RECORDS.mkdir(exist_ok=True)
-                shutil.copy(path, page.RECORDS / path.name)
-                print(f"taken: {path}")  # noqa: T201
+    if taken.resolve() != page.RECORDS:
+        found = [path for name in BY_NAME for path in sorted(taken.glob(f"{name}.*"))]
+        if not found:
+            _refuse(f"there is nothing in {taken}: run make bench-all before")
+        for path in found:
+            shutil.copy(path, page.RECORDS / path.name)
+            print(f"taken: {path}")  # noqa: T201
     page.PAGE.write_text(page.filled(page.PAGE.read_text()))
     print(f"written: {page.PAGE}")  # noqa: T201
 

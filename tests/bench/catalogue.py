@@ -145,10 +145,10 @@ BENCHES = (
     Bench(
         "scale",
         "100 volumes in 20 groups: idle, and one of them under load",
-        Settings(seconds=4),
-        Settings(seconds=1, quick=True),
-        50,
-        lambda run: _found(scale.measure(run.folder, run.seconds)),
+        Settings(seconds=3, rounds=3),
+        Settings(seconds=1, rounds=1, quick=True),
+        40,
+        lambda run: _found(scale.measure(run.folder, run.seconds, run.rounds)),
     ),
     Bench(
         "coordinator",

@@ -22,16 +22,20 @@ from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
 from blkcolo_coordinator.runtime.group_driver import GroupDriver
 from blkcolo_coordinator.settings import CoordinatorSettings
 from tests.bench import simulated_nodes
+from tests.bench.cpu import cpu_seconds
 from tests.bench.findings import Finding, Found, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tests.bench.simulated_nodes import Nodes
+
 _COUNTS = (10, 100, 1000)
 #: At most so long until all have connected and committed once, in seconds.
 _START_SECONDS = 30
 _GOAL = 50
+_GRPC = "with gRPC"
 
 
 def measure(folder: Path, seconds: float, say: Callable[[str], None]) -> Found:
@@ -39,18 +43,20 @@ def measure(folder: Path, seconds: float, say: Callable[[str], None]) -> Found:
     logs.configure("coordinator", "critical", "json")
     grid = Grid("The coordinator's process alone", "groups", {})
     findings = []
-    with simulated_nodes.process() as address:
+    with simulated_nodes.process() as nodes:
         for how, pair_of in _HOWS.items():
             for count in _COUNTS:
                 say(f"{count} groups {how}")
                 scratch = folder / f"{count} {how}"
                 scratch.mkdir()
                 settings = CoordinatorSettings(data_dir=scratch)
-                used, rate = uvloop.run(
-                    _drive(settings, count, address, pair_of, seconds)
+                used, of_nodes, rate = uvloop.run(
+                    _drive(settings, count, nodes, pair_of, seconds)
                 )
                 cells = grid.cells.setdefault(f"{count:,}", {})
                 cells[f"{how}: % of a core"] = used
+                if how == _GRPC:
+                    cells["the nodes' process: % of a core"] = of_nodes
                 cells[f"{how}: checkpoints a second"] = rate
                 if count == _COUNTS[-1]:
                     findings += _judged(how, used, rate)
@@ -76,34 +82,37 @@ def _over_grpc(record: GroupRecord, settings: CoordinatorSettings) -> Pair:
     return Pair(record, settings.call_timeout_seconds, Dialer(None, insecure=False))
 
 
-_HOWS = {"without gRPC": _in_process, "with gRPC": _over_grpc}
+_HOWS = {"without gRPC": _in_process, _GRPC: _over_grpc}
 
 
 async def _drive(
     settings: CoordinatorSettings,
     count: int,
-    address: str,
+    nodes: Nodes,
     pair_of: Callable[[GroupRecord, CoordinatorSettings], Any],
     seconds: float,
-) -> tuple[float, float]:
-    """CPU in % of a core, and checkpoints a second."""
+) -> tuple[float, float, float]:
+    """CPU of the coordinator and of the nodes in % of a core; checkpoints a second."""
     store = Store(settings.data_dir / "coordinator.db")
     metrics = CoordinatorMetrics()
     drivers: list[GroupDriver] = []
     for number in range(count):
-        record = GroupRecord(f"vm{number}", address, address, Policy(), generation=1)
+        where = nodes.address
+        record = GroupRecord(f"vm{number}", where, where, Policy(), generation=1)
         pair = pair_of(record, settings)
         drivers.append(GroupDriver(record, store, pair, settings, metrics))
     for driver in drivers:
         driver.start()
     await _begun(drivers)
-    began, cpu, before = time.monotonic(), time.process_time(), _committed(drivers)
+    began, before = time.monotonic(), _committed(drivers)
+    cpu, cpu_of_nodes = time.process_time(), cpu_seconds(nodes.pid)
     await asyncio.sleep(seconds)
     elapsed = time.monotonic() - began
     used = 100 * (time.process_time() - cpu) / elapsed
+    of_nodes = 100 * (cpu_seconds(nodes.pid) - cpu_of_nodes) / elapsed
     checkpoints = (_committed(drivers) - before) / elapsed
     await asyncio.gather(*(driver.close() for driver in drivers))
-    return used, checkpoints
+    return used, of_nodes, checkpoints
 
 
 async def _begun(drivers: Sequence[GroupDriver]) -> None:

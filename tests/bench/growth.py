@@ -17,7 +17,7 @@ from tests.bench.cpu import cpu_seconds
 from tests.bench.findings import Finding, Found, Grid, Panel
 from tests.bench.loads import BY_NAME
 from tests.bench.pair import POLICY, copy
-from tests.bench.scale import ManyGroups
+from tests.bench.scale import many
 from tests.stack import NAMES, PROTECTED, Stack, running, wait_until
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def measure(
     for panel, counts in ((by_groups, _GROUPS), (by_volumes, _VOLUMES)):
         for count in counts:
             shape = (count, 1) if panel is by_groups else (1, count)
-            with _many(folder / f"{panel.x_label} {count}", *shape) as stack:
+            with many(folder / f"{panel.x_label} {count}", *shape) as stack:
                 _add(panel, count, _cpu(stack, 0, seconds))
         found.panels.append(panel)
     say("by blocks that an epoch overwrites")
@@ -151,19 +151,6 @@ def _filled(folder: Path, size: int) -> Iterator[Stack]:
     try:
         stack.start()
         wait_until(lambda: stack.group().state == PROTECTED, "protected", 120)
-        yield stack
-    finally:
-        stack.close()
-
-
-@contextlib.contextmanager
-def _many(folder: Path, groups: int, volumes: int) -> Iterator[ManyGroups]:
-    folder.mkdir()
-    stack = ManyGroups(folder, groups, volumes)
-    try:
-        stack.start()
-        wait_until(stack.all_protected, "all groups are protected", 120)
-        time.sleep(2)  # until they count as quiet
         yield stack
     finally:
         stack.close()

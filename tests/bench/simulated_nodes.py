@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import multiprocessing
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import uvloop
@@ -114,16 +114,24 @@ class _Service:
         return answer(committed_epoch=request.epoch)
 
 
+class Nodes(NamedTuple):
+    """The process of all nodes."""
+
+    address: str
+    pid: int
+
+
 @contextlib.contextmanager
-def process() -> Iterator[str]:
-    """One process that is the primary and the secondary of every group; its address."""
+def process() -> Iterator[Nodes]:
+    """One process that is the primary and the secondary of every group."""
     context = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
     here, there = context.Pipe()
     serving = context.Process(target=_run, args=(there,))
     serving.start()
     try:
         assert here.poll(_START_SECONDS), "the simulated nodes did not start"
-        yield f"127.0.0.1:{here.recv()}"
+        assert serving.pid is not None
+        yield Nodes(f"127.0.0.1:{here.recv()}", serving.pid)
     finally:
         here.send("stop")
         serving.join()
