@@ -36,6 +36,7 @@ from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Flush, Hello, Mismatch, VolumeId, Welcome
 from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome, Step
 from blkcolo_coordinator.runs.failover_run import FailoverRun
+from blkcolo_primary.core import intent_bits
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.core.resync_plan import ResyncPlan
@@ -338,9 +339,9 @@ class Replication(RuleBasedStateMachine):
             self.view = [bytearray(content) for content in self.at_barrier[epoch]]
             if self.primary.outbox is not None:
                 self.primary.do_checkpoint(epoch, self.generation)
-                if self.primary.intent_is_stale or epoch % 3 == 0:
+                if intent_bits.are_foreign(self.primary) or epoch % 3 == 0:
                     self.primary.intent.start_clear()
-                    self.primary.finish_clear_intent(durable=HOST)
+                    intent_bits.finish_clear(self.primary, durable=HOST)
         self.prepared = {e for e in self.prepared if e > self.committed}
 
     @invariant()

@@ -22,6 +22,7 @@ from blkcolo.extents import BLOCK_SIZE
 from blkcolo.roles import Role
 from blkcolo.stream import Ack, Hello, Mismatch, StreamFailure, Welcome
 from blkcolo_coordinator.runs.roles import NodeView
+from blkcolo_primary.core import intent_bits
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.vm.local_writes import LocalWrites
@@ -152,7 +153,7 @@ class PrimaryNode:
         """DoCheckpoint."""
         committed = self.core.do_checkpoint(epoch, generation)
         self.side.admitted(generation)
-        due = self.core.intent_is_stale or self.world.rng.random() < 0.8
+        due = intent_bits.are_foreign(self.core) or self.world.rng.random() < 0.8
         if due and not self.core.intent.clearing:
             self.core.intent.start_clear()
             self.world.faults.moment(self.name)
@@ -177,7 +178,7 @@ class PrimaryNode:
             self.world.later(self.name, 0.001, self._clear_intent)
             return
         try:
-            self.core.finish_clear_intent(durable=self.machine.host)
+            intent_bits.finish_clear(self.core, durable=self.machine.host)
             self.world.faults.moment(self.world.other(self.name))
         except OSError:
             self.core.intent.abandon_clear()

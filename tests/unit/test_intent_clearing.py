@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 def test_clearing_that_the_disk_refuses_ends_quietly_and_keeps_the_bits() -> None:
     async def scenario() -> None:
-        core = Mock(group="vm", host=True, intent_is_stale=True)
+        core = Mock(group="vm", host=True, committed=5, replica_id="copy")
+        core.intent.base = None
         core.intent.clearing = False
-        core.finish_clear_intent.side_effect = OSError(errno.ENOSPC, "full")
+        core.intent.finish_clear.side_effect = OSError(errno.ENOSPC, "full")
         vm_writes = SimpleNamespace(
             sync_disks=AsyncMock(), intent_sync=SimpleNamespace(idle=AsyncMock())
         )

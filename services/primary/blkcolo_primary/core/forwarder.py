@@ -412,25 +412,3 @@ class ForwarderCore:
             self.verification.committed(epoch)
             self.intent.committed(epoch, Base(self.replica_id, epoch))
         return epoch if self.committed is None else self.committed
-
-    @property
-    def intent_is_stale(self) -> bool:
-        """True if the intent log is of another copy than the committed one's."""
-        base = self.intent.base
-        return self.committed is not None and (
-            base is None or base.replica_id != self.replica_id
-        )
-
-    def finish_clear_intent(self, *, durable: bool) -> None:
-        """Clears the bits that commits of this stream made superfluous.
-
-        Needs `intent.start_clear`, and with `durable` a sync of the disks after it.
-
-        Raises:
-            OSError: the disk refused; nothing is lost.
-        """
-        if self.committed is None:
-            self.intent.abandon_clear()
-            return
-        base = Base(self.replica_id, self.committed)
-        self.intent.finish_clear(base, durable=durable)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from blkcolo.errors import from_os_error
+from blkcolo_primary.core import intent_bits
 
 if TYPE_CHECKING:
     from blkcolo_primary.core.forwarder import ForwarderCore
@@ -37,7 +38,7 @@ class IntentClearing:
         """
         core, now = self._core, asyncio.get_running_loop().time()
         waited = now - self._cleared_at >= _CLEAR_SECONDS
-        due = core.intent_is_stale or (waited and core.intent.stale_regions)
+        due = intent_bits.are_foreign(core) or (waited and core.intent.stale_regions)
         if not due or core.intent.clearing:
             return
         self._cleared_at = now
@@ -48,7 +49,7 @@ class IntentClearing:
             )
             return
         try:
-            core.finish_clear_intent(durable=False)
+            intent_bits.finish_clear(core, durable=False)
         except OSError as error:
             raise from_os_error(error, "clearing the intent log") from error
 
@@ -57,7 +58,7 @@ class IntentClearing:
         try:
             await self._vm_writes.sync_disks()
             await self._vm_writes.intent_sync.idle()
-            self._core.finish_clear_intent(durable=True)
+            intent_bits.finish_clear(self._core, durable=True)
         except OSError as error:
             self._core.intent.abandon_clear()
             _log.warning(
