@@ -148,5 +148,5 @@ class ReceiveBuffer:
         """Moves what is there to the front, where `size` bytes would not fit behind."""
         if self._start + size > len(self._main):
             have = self._end - self._start
-            self._view[:have] = bytes(self._view[self._start : self._end])
+            self._view[:have] = self._view[self._start : self._end]  # as memmove
             self._start, self._end = 0, have
