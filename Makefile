@@ -91,7 +91,7 @@ bench-docs: $(BENCH_STAMP) ## Take what was measured (OUT=) as the docs' figures
 
 .PHONY: bench-counts
 bench-counts: $(TEST_STAMP) ## Take the hot paths' operation counts as what is allowed.
-	@$(BIN)/python -m tests.bench counts
+	@$(BIN)/python -m tests.bench counts $(BENCH_OPTIONS)
 
 .PHONY: check
 check: $(TEST_STAMP) ## Run all static checks.

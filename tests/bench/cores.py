@@ -43,15 +43,23 @@ def measure(folder: Path, rounds: int) -> list[Finding]:
         threads = min(_seconds(folder, length, _overlapped) for _ in range(rounds))
         both = min(_two_processes(folder, length) for _ in range(rounds))
         found += [
-            Finding(f"{name}: one thread", _ROUNDS / alone, "MiB/s"),
-            Finding(f"{name}: apply on a thread of its own", alone / threads, "x"),
-            Finding(f"{name}: a process a group, 2 groups", 2 * alone / both, "x"),
+            Finding(f"{name}, secondary: one thread", _ROUNDS / alone, "MiB/s"),
+            Finding(
+                f"{name}, secondary: apply on a thread of its own", alone / threads, "x"
+            ),
+            Finding(
+                f"{name}, secondary: a process a group, 2 groups", 2 * alone / both, "x"
+            ),
         ]
         alone = min(_forward_seconds(folder, length, 0) for _ in range(rounds))
         threads = min(_forward_seconds(folder, length, 1) for _ in range(rounds))
         found += [
-            Finding(f"{name}: forward, one thread", _ROUNDS / alone, "MiB/s"),
-            Finding(f"{name}: local write on a thread", alone / threads, "x"),
+            Finding(f"{name}, primary: one thread", _ROUNDS / alone, "MiB/s"),
+            Finding(
+                f"{name}, primary: local write on a thread of its own",
+                alone / threads,
+                "x",
+            ),
         ]
     return found
 

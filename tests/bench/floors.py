@@ -38,16 +38,38 @@ _METHOD = ("floors", "Stream")
 _ACK_EVERY = 4
 
 
+_SENDER = "gRPC stream of 1 MiB messages, sender"
+_RECEIVER = "gRPC stream of 1 MiB messages, receiver"
+_SOCKET = "receive from a socket"
+_DISK = "pwrite over the disk"
+_OLD = "pread of the old content"
+_UNDO = "append to a fresh undo file"
+_UNLINK = "unlink the undo file"
+_AGAIN = "append over an undo file that is used again"
+_CRC = "CRC32C"
+_SECONDARY = (_RECEIVER, _OLD, _DISK, _CRC, _CRC)
+_SUMS = {
+    "sum on the primary: socket, disk, CRC32C, sender": (_SOCKET, _DISK, _SENDER, _CRC),
+    "sum on the secondary: receiver, old content, undo, unlink, disk, two CRC32C": (
+        *_SECONDARY,
+        _UNDO,
+        _UNLINK,
+    ),
+    "the same with an undo file that is used again": (*_SECONDARY, _AGAIN),
+}
+
+
 def measure(folder: Path, size: int, rounds: int) -> Found:
     """Goes over `size` bytes in each step; medians of so many rounds."""
     memory.keep_large_blocks()  # as the services do
     pieces = size // _MIB
     local = [_local(folder, pieces) for _ in range(rounds)]
     cells = {name: median(each[name] for each in local) for name in local[0]}
-    cells["receive from a socket"] = median(_receive(pieces) for _ in range(rounds))
+    cells[_SOCKET] = median(_receive(pieces) for _ in range(rounds))
     sent, received = _stream(pieces)
-    cells["gRPC stream of 1 MiB messages, sender"] = sent
-    cells["gRPC stream of 1 MiB messages, receiver"] = received
+    cells[_SENDER] = sent
+    cells[_RECEIVER] = received
+    cells |= {name: sum(cells[step] for step in steps) for name, steps in _SUMS.items()}
     rows = {name: {"us of CPU a MiB": value} for name, value in cells.items()}
     return Found(grids=[Grid("", "step alone", rows)])
 
@@ -68,12 +90,12 @@ def _local(folder: Path, pieces: int) -> dict[str, float]:
             again = _each(pieces, lambda at: os.pwrite(fd, content, at))
         freed = _us(undo.unlink, pieces)
     return {
-        "pwrite over the disk": over,
-        "pread of the old content": read,
-        "append to a fresh undo file": fresh,
-        "append over an undo file that is used again": again,
-        "unlink the undo file": freed,
-        "CRC32C": _each(pieces, lambda _: crc32c.crc32c(content)),
+        _DISK: over,
+        _OLD: read,
+        _UNDO: fresh,
+        _AGAIN: again,
+        _UNLINK: freed,
+        _CRC: _each(pieces, lambda _: crc32c.crc32c(content)),
     }
 
 

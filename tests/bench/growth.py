@@ -61,16 +61,9 @@ def measure(
                 _add(panel, count, _cpu(stack, 0, seconds))
         found.panels.append(panel)
     say("by blocks that an epoch overwrites")
-    by_blocks = _by_blocks(folder / "blocks")
+    by_blocks, behind = _by_blocks(folder / "blocks")
     found.panels.append(by_blocks)
-    slope, _ = linear_regression(*zip(*by_blocks.lines["secondary"], strict=True))
-    found.findings.append(
-        Finding(
-            "memory of the secondary a block that an epoch overwrites, random 4 KiB",
-            slope * _MIB / 1000,
-            "bytes",
-        )
-    )
+    found.findings.extend(_of_undo_index(by_blocks.lines["secondary"], behind))
     say("of holes, and filled")
     found.grids.append(_holes_and_filled(folder, size, seconds))
     return found
@@ -95,8 +88,11 @@ def _by_size(folder: Path, seconds: float) -> list[Panel]:
     return [used, memory]
 
 
-def _by_blocks(folder: Path) -> Panel:
-    """An epoch of its own for each number of blocks: random, each block once."""
+def _by_blocks(folder: Path) -> tuple[Panel, float]:
+    """An epoch of its own for each number of blocks: random, each block once.
+
+    And the secondary's MiB behind the checkpoint that ends the last one.
+    """
     panel = Panel("Memory by one epoch", "thousand blocks overwritten", "MiB", {})
     size = 8 * _BLOCKS[-1] * _BLOCK
     with _of_holes(folder, size) as stack:
@@ -108,7 +104,23 @@ def _by_blocks(folder: Path) -> Panel:
                 fio.write_once(stack.uri("primary"), _LOAD, amount, size, cover=True)
                 wait_until(lambda: _applied(stack), "all is applied", 120)
             _add(panel, blocks / 1000, _resident(stack))
-    return panel
+        stack.checkpoint()
+        return panel, _resident(stack)["secondary"]
+
+
+def _of_undo_index(line: list[tuple[float, float]], behind: float) -> list[Finding]:
+    """From the secondary's memory by thousands of blocks."""
+    slope, _ = linear_regression(*zip(*line, strict=True))
+    largest, most = line[-1]
+    return [
+        Finding(
+            "memory of the secondary a block that an epoch overwrites, random 4 KiB",
+            slope * _MIB / 1000,
+            "bytes",
+        ),
+        Finding(f"memory of the secondary at {largest:.0f} thousand", most, "MiB"),
+        Finding("behind the checkpoint that ends that epoch", behind, "MiB"),
+    ]
 
 
 def _applied(stack: Stack) -> bool:

@@ -86,7 +86,7 @@ class Record:
         if asked.size is not None:
             parts.append(f"images of {size_text(asked.size)}")
         if asked.rounds is not None:
-            parts.append(f"{asked.rounds} rounds")
+            parts.append(f"{asked.rounds} round{'s' * (asked.rounds > 1)}")
         if asked.seconds is not None:
             parts.append(f"{asked.seconds:g} s a load")
         parts += [
