@@ -258,15 +258,24 @@ def looked(
     return told, found
 
 
+def _other_state(
+    moment: Moment,
+    kind: Kind,
+    side: str,
+    before: str,
+    seen: PrimarySeen | SecondarySeen,
+) -> GroupEvent:
+    text = f"the {side} is {_words(seen.state)}"
+    if seen.failure_message:
+        text += f": {seen.failure_message}"
+    return GroupEvent(moment, kind, text, seen.failure, before, seen.state)
+
+
 def _primary(told: Look, moment: Moment, seen: PrimarySeen) -> Told:
     found: list[GroupEvent] = []
     if seen.state != told.forward:
-        text = f"the primary is {seen.state}"
-        if seen.failure_message:
-            text += f": {seen.failure_message}"
-        changed = told.forward, seen.state
         found.append(
-            GroupEvent(moment, Kind.FORWARD_STATE, text, seen.failure, *changed)
+            _other_state(moment, Kind.FORWARD_STATE, "primary", told.forward, seen)
         )
         found += _resync(told, moment, seen)
     differs, told = _verify(told, moment, seen)
@@ -313,12 +322,8 @@ def _verify(
 def _secondary(told: Look, moment: Moment, seen: SecondarySeen) -> Told:
     found: list[GroupEvent] = []
     if seen.state != told.replica:
-        text = f"the secondary is {_words(seen.state)}"
-        if seen.failure_message:
-            text += f": {seen.failure_message}"
-        changed = told.replica, seen.state
         found.append(
-            GroupEvent(moment, Kind.REPLICA_STATE, text, seen.failure, *changed)
+            _other_state(moment, Kind.REPLICA_STATE, "secondary", told.replica, seen)
         )
     flushing = seen.state in ("failing_over", "rolling_back")
     # A failover has a flush, even one that came and went between two looks.
