@@ -65,16 +65,16 @@ class MarkedWrites:
             return
         self.syncing = True
         waiting, self._waiting = self._waiting, []
-        self._intent.start_sync()
+        started = self._intent.start_sync()
 
         def done() -> None:
             try:
                 self._intent.sync()
             except OSError as error:
-                self._intent.end_sync(durable=False)
+                self._intent.end_sync(started, durable=False)
                 self._failed(error)
             else:
-                self._intent.end_sync(durable=True)
+                self._intent.end_sync(started, durable=True)
             self.syncing = False
             for write in waiting:
                 self._world.write_on(self._name, write)

@@ -40,11 +40,11 @@ def test_marks_are_made_and_kept_behind_a_failed_sync_of_the_intent_log() -> Non
     intent = IntentLog(machine.folder, "vm", [8192], 4096)
     intent.finish_clear(Base("copy", 0), durable=True)
     intent.mark(1, 0, 0, 1)
-    intent.start_sync()
+    started = intent.start_sync()
     machine.failing = 1
     with pytest.raises(OSError, match="simulated"):
         intent.sync()
-    intent.end_sync(durable=False)
+    intent.end_sync(started, durable=False)
     intent.mark(1, 0, 4096, 1)
     assert not intent.unsynced(0, 0, 1)
     machine.crashed()

@@ -62,3 +62,18 @@ def test_what_was_marked_ahead_and_not_written_is_cleared_by_the_next_commit() -
     log.finish_clear(Base("copy", 6), durable=False)
     assert log.dirty_bytes == 0
     assert log.mark(7, 0, 5 * REGION, 4096)
+
+
+def test_a_sync_that_ends_makes_durable_only_what_it_began_with() -> None:
+    log = fresh(MemoryFolder())
+    log.mark(6, 0, 0, 100)
+    older = log.start_sync()
+    log.mark(6, 0, 5 * REGION, 100)
+    newer = log.start_sync()
+    log.end_sync(older, durable=True)
+    assert not log.unsynced(0, 0, 100)
+    assert log.unsynced(0, 5 * REGION, 100)
+    log.end_sync(newer, durable=False)
+    assert log.unsynced(0, 5 * REGION, 100)
+    log.end_sync(log.start_sync(), durable=True)
+    assert not log.unsynced(0, 5 * REGION, 100)

@@ -68,7 +68,8 @@ class IntentLog:
         #: What an unfinished resync has made equal.
         self.settled = SettledRegions(self.sizes, self._shift)
         self._unsynced = [BitMap() for _ in sizes]
-        self._syncing = [BitMap() for _ in sizes]
+        #: What each `sync` under way makes durable.
+        self._syncing: list[list[BitMap]] = []
         if self._file.exists:
             self._load()
 
@@ -222,20 +223,24 @@ class IntentLog:
         first, end = offset >> self._shift, ((offset + length - 1) >> self._shift) + 1
         return any(
             bitmaps[volume].range_cardinality(first, end)
-            for bitmaps in (self._unsynced, self._syncing)
+            for bitmaps in (self._unsynced, *self._syncing)
         )
 
-    def start_sync(self) -> None:
-        """What is marked up to now is what the next `sync` makes durable."""
-        self._syncing = self._unsynced
-        self._unsynced = [BitMap() for _ in self.sizes]
+    def start_sync(self) -> list[BitMap]:
+        """What is marked up to now, which the next `sync` makes durable.
 
-    def end_sync(self, *, durable: bool) -> None:
-        """The `sync` is over, and succeeded or not."""
+        Two may be under way: one of a role that ended meanwhile, and the next role's.
+        """
+        started, self._unsynced = self._unsynced, [BitMap() for _ in self.sizes]
+        self._syncing.append(started)
+        return started
+
+    def end_sync(self, started: list[BitMap], *, durable: bool) -> None:
+        """The `sync` that began by `start_sync` is over, and succeeded or not."""
+        self._syncing = [each for each in self._syncing if each is not started]
         if not durable:
-            both = zip(self._syncing, self._unsynced, strict=True)
+            both = zip(started, self._unsynced, strict=True)
             self._unsynced = [syncing | unsynced for syncing, unsynced in both]
-        self._syncing = [BitMap() for _ in self.sizes]
 
     def sync(self) -> None:
         """Makes the marks durable, on any thread; raises OSError."""

@@ -69,13 +69,13 @@ class IntentSync:
     def _start(self) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         intent = self._intent
-        intent.start_sync()
+        started = intent.start_sync()
         running = self._running = loop.create_future()
         work = self._run(intent.sync)
 
         def done(finished: asyncio.Future[None]) -> None:
             error = None if finished.cancelled() else finished.exception()
-            intent.end_sync(durable=error is None)
+            intent.end_sync(started, durable=error is None)
             self._failed = error is not None
             if isinstance(error, OSError):
                 self._on_failure(error)
