@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MIB = 1 << 20
+#: The first content, both images, and the undo.
+_FILES = 4
 #: Bytes are read and written: no clones, no holes, no copy within the kernel.
 _CP = ("cp", "--reflink=never", "--sparse=never")
 
 
 def measure(folder: Path, size: int) -> list[Finding]:
     """Overwrites all of a pair's disk of `size` bytes, then fails over."""
+    _check_room(folder, size)
     base = folder / "base.img"
     fill(base, size)
     with pair.running(folder, base) as under_test:
@@ -61,6 +65,14 @@ def measure(folder: Path, size: int) -> list[Finding]:
         ),
         Finding("flush / dd in place", in_place / flush_seconds, "x"),
     ]
+
+
+def _check_room(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    assert free >= _FILES * size, (
+        f"{_FILES} files of {size / _MIB:.0f} MiB do not fit into {folder}:"
+        f" {free / _MIB:.0f} MiB are free; name a smaller SIZE= or another DIR="
+    )
 
 
 def _copies(source: Path, existing: Path, new: Path) -> tuple[float, float, float]:
