@@ -43,6 +43,17 @@ class Content:
         self._latest[offset : offset + len(data)] = data
         self._begun = None
 
+    def refused(self, disk: BlockFile) -> None:
+        """It failed: each of its bytes is the old or the new one, whatever follows."""
+        if self._begun is None:  # it was done: what failed is the flush behind it
+            return
+        offset, data = self._begun
+        seen, part = bytearray(len(data)), slice(offset, offset + len(data))
+        disk.read_into(offset, memoryview(seen))
+        found = zip(seen, self._latest[part], data, strict=True)
+        assert all(byte in (old, new) for byte, old, new in found), "a torn byte"
+        self._latest[part], self._begun = seen, None
+
     def flushed(self) -> None:
         """What was written is durable now."""
         self._sure, self._unsure = bytes(self._latest), []

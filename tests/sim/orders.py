@@ -70,8 +70,8 @@ class Orders:
                     self._fail_over()
             case GroupState.STARTING | GroupState.PROTECTED | GroupState.UNPROTECTED:
                 if world.quiet:
-                    return
-                if rng.random() < 0.6:
+                    self._finish_failover()
+                elif rng.random() < 0.6:
                     self._order(lambda c: c.roles.order_switchover())
                 elif rng.random() < 0.6:
                     self._fail_over()
@@ -80,6 +80,11 @@ class Orders:
                     self._fail_over()
             case _:
                 pass
+
+    def _finish_failover(self) -> None:
+        """A failover in the middle of a switchover had no answer: orders it again."""
+        if self._world.failed_over:
+            self._fail_over()
 
     def _stop_discarded(self) -> None:
         """Brings back what a side held before it was to be a copy."""

@@ -365,6 +365,7 @@ class PrimaryNode:
             if write.flush and self.machine.host:
                 self._flush()
         except OSError as error:
+            content.refused(disk)
             self.world.note(self.name, f"refuses {write}: {error}")
         else:
             assert seq is not None or not core.protected, "I5: bypassed, and protected"

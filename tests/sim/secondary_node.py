@@ -273,10 +273,19 @@ class SecondaryNode:
                 self._commit(generation, steps, answer, synced=True)
 
     def _sweep(self) -> None:
-        try:
-            self.replica.buffer.sweep()
-        except OSError as error:
-            self._say(f"dropped files stay until the next start: {error}")
+        """Removes what was dropped, on another thread: some time later."""
+        dropped = self.replica.take_dropped()
+        if not dropped:
+            return
+
+        def remove() -> None:
+            try:
+                dropped.close()
+                dropped.remove()
+            except OSError as error:
+                self._say(f"dropped files stay until the next start: {error}")
+
+        self.world.later(self.name, self._work_time(), remove)
 
     def fail_over(
         self, generation: int, epoch: int | None, answer: Callable[..., None]

@@ -104,6 +104,16 @@ class World:
             return self._coordinator_machine
         return self.hosts[name].machine
 
+    @property
+    def failed_over(self) -> bool:
+        """True if the secondary is an ordinary disk, whatever the coordinator knows."""
+        node = self._nodes[self.secondary]
+        secondary = node.secondary if node is not None else None
+        return (
+            secondary is not None
+            and secondary.replica.state is ReplicaState.FAILED_OVER
+        )
+
     def lives(self, name: str) -> bool:
         """True while the process runs."""
         node = self.coordinator if name == COORDINATOR else self._nodes[name]

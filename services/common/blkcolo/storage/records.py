@@ -322,6 +322,11 @@ class RecordLog:
         if self._host:
             self._synced = max(self._synced, end)
 
+    @property
+    def durable(self) -> bool:
+        """True if all that was appended survives what it is to survive."""
+        return not self._host or self._synced >= self.end
+
     def close(self) -> None:
         """Closes the file."""
         self._file.close()

@@ -334,6 +334,5 @@ class DiskBuffer:
 
     def close(self) -> None:
         """Closes layers and overlays, keeps their files."""
-        self.sweep()
         self.layers.close()
         self.overlays.close()

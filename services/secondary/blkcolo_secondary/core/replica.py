@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.files import BlockFile, Folder
     from blkcolo.storage.records import Progress
     from blkcolo.stream import Request, VolumeId
+    from blkcolo_secondary.buffer.buffer_files import Discarded
     from blkcolo_secondary.core.replica_options import (
         Committed,
         Prepared,
@@ -455,7 +456,16 @@ class Replica:
         yield from flush.steps(self.buffer, self.journal, failover=failover)
         self.state = advance(self.group, self.state, Event.FLUSHED)
 
+    def take_dropped(self) -> Discarded | None:
+        """Files to be removed; none while what dropped them is not durable.
+
+        A commit may be under way while something else has dropped some, too.
+        """
+        return self.buffer.take_dropped() if self.journal.durable else None
+
     def close(self) -> None:
         """Closes the buffer and the journal; the disks are the caller's."""
+        if self.journal.durable:
+            self.buffer.sweep()
         self.buffer.close()
         self.journal.close()

@@ -178,6 +178,11 @@ class GroupJournal:
                 return
             raise from_os_error(error, "syncing the group's journal") from error
 
+    @property
+    def durable(self) -> bool:
+        """True if `state` survives what it is to survive."""
+        return self._log.durable
+
     def close(self) -> None:
         """Closes the file."""
         self._log.close()

@@ -80,7 +80,7 @@ class ReplicaGroup:
             self._slow.on_disk,
             self._intent_not_durable,
         )
-        self._removals = Removals(replica.group, replica.buffer, self._slow)
+        self._removals = Removals(replica, self._slow)
         self.flush = FlushRun(replica, self._carry_out, self._flush_ended)
         self.layer_check = LayerCheck(replica, self._slow, self._layer_damaged)
         self._inbox: Inbox | None = None

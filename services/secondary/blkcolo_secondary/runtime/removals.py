@@ -9,7 +9,7 @@ import structlog
 
 if TYPE_CHECKING:
     from blkcolo_secondary.buffer.buffer_files import Discarded
-    from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
+    from blkcolo_secondary.core.replica import Replica
     from blkcolo_secondary.runtime.slow_work import SlowWork
 
 _log = structlog.get_logger(__name__)
@@ -18,16 +18,15 @@ _log = structlog.get_logger(__name__)
 class Removals:
     """The removals of one group that are under way."""
 
-    def __init__(self, group: str, buffer: DiskBuffer, slow: SlowWork) -> None:
+    def __init__(self, replica: Replica, slow: SlowWork) -> None:
         """Nothing is under way."""
-        self._group = group
-        self._buffer = buffer
+        self._replica = replica
         self._slow = slow
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begins to remove what was dropped up to now."""
-        dropped = self._buffer.take_dropped()
+        dropped = self._replica.take_dropped()
         if dropped:
             task = asyncio.create_task(self._remove(dropped), name="remove files")
             self._tasks.add(task)
@@ -41,7 +40,7 @@ class Removals:
             # Harmless but for the space: the next start removes them.
             _log.error(
                 "dropped files stay until the next start",
-                group=self._group,
+                group=self._replica.group,
                 error=str(error),
             )
 
