@@ -190,9 +190,7 @@ def _duration(during: Observed) -> list[Finding]:
             "duration of a checkpoint under load, p50", median(durations), "ms", 10
         ),
         Finding("the same, p99", percentile(durations, 99), "ms"),
-        Finding(
-            "of it: call, wait, status of both, record, p50", median(outside), "ms"
-        ),
+        Finding("of it: call, wait, record, p50", median(outside), "ms"),
         Finding("of it: barrier, p50", step(lambda t: t.prepare_primary_seconds), "ms"),
         Finding(
             "of it: until all before the barrier is applied, p50",

@@ -226,7 +226,7 @@ class CheckpointTimings(_message.Message):
     do_secondary_seconds: _builtins.float
     """The secondary's commit."""
     do_primary_seconds: _builtins.float
-    """The primary's do."""
+    """The primary's do; 0 in the answer to a call, which does not wait for it."""
     total_seconds: _builtins.float
     """All of it."""
     def __init__(
