@@ -73,7 +73,8 @@ def _by_rate(folder: Path, seconds: float) -> Panel:
     panel = Panel("4 KiB random writes", "writes a second", _CPU, {})
     with _of_holes(folder, 512 * _MIB) as stack:
         for rate in _RATES:
-            _add(panel, rate, _cpu(stack, rate, seconds))
+            used, reached = _cpu_and_rate(stack, rate, seconds)
+            _add(panel, reached, used)
     return panel
 
 
@@ -172,17 +173,25 @@ def _cpu(
     stack: Stack, rate: int, seconds: float, size: int = _WRITTEN
 ) -> dict[str, float]:
     """CPU of each service while so many 4 KiB writes are asked for each second."""
+    return _cpu_and_rate(stack, rate, seconds, size)[0]
+
+
+def _cpu_and_rate(
+    stack: Stack, rate: int, seconds: float, size: int = _WRITTEN
+) -> tuple[dict[str, float], float]:
+    """The same, and how many writes a second there were."""
     before = {name: cpu_seconds(stack.processes[name].pid) for name in NAMES}
-    began = time.monotonic()
+    reached = 0.0
     if rate:
-        fio.measure(stack.uri("primary"), _LOAD, seconds, size, rate=rate)
+        uri = stack.uri("primary")
+        reached = fio.measure(uri, _LOAD, seconds, size, rate=rate).iops
     else:
         time.sleep(seconds)
-    elapsed = time.monotonic() - began
-    return {
-        name: 100 * (cpu_seconds(stack.processes[name].pid) - before[name]) / elapsed
+    used = {
+        name: 100 * (cpu_seconds(stack.processes[name].pid) - before[name]) / seconds
         for name in NAMES
     }
+    return used, reached
 
 
 def _resident(stack: Stack) -> dict[str, float]:

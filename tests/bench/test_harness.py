@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,11 @@ def test_the_docs_tables_are_what_the_json_says() -> None:
     assert page.filled(text) == text, "run make bench-docs"
     assert sorted(page.places(text)) == sorted([page.COMMANDS, *BY_NAME])
     assert len(BY_NAME) == len(BENCHES)
+
+
+def test_the_docs_show_every_plot_and_no_other() -> None:
+    shown = re.findall(r"\]\(performance/(\S+\.png)\)", page.PAGE.read_text())
+    assert sorted(shown) == sorted(each.name for each in page.RECORDS.glob("*.png"))
 
 
 @pytest.mark.integration
