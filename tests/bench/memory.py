@@ -22,6 +22,7 @@ _RATE = 8000
 #: The first fifth fills windows, queues and caches: two of ten minutes.
 _WARM_UP = 0.2
 _SAMPLES = 300
+_WINDOWS = 16
 #: A rise of so many MiB a minute is less than a hundredth of a service in a minute.
 _FLAT = 0.25
 
@@ -49,9 +50,20 @@ def _sample(stack: Stack, size: int, seconds: float, panel: Panel) -> None:
         writing.result()
 
 
+def _slope_of_lows(points: list[tuple[float, float]]) -> float:
+    """Of the lowest point of each window: queues fill and drain, a leak stays."""
+    length = -(-len(points) // _WINDOWS)
+    lows = [
+        min(points[start : start + length], key=lambda point: point[1])
+        for start in range(0, len(points), length)
+    ]
+    return linear_regression(*zip(*lows, strict=True)).slope
+
+
 def judged(panel: Panel, seconds: float) -> list[Finding]:
     """Slopes of the lines of best fit; each service's, and where it began and ended."""
     found = []
+    per_minute = "MiB a minute"
     minutes = seconds * (1 - _WARM_UP) / 60
     for name, line in panel.lines.items():
         points = [(x / 60, y) for x, y in line if x >= seconds * _WARM_UP]
@@ -59,7 +71,10 @@ def judged(panel: Panel, seconds: float) -> list[Finding]:
         first, last = (start + slope * points[end][0] for end in (0, -1))
         what = f"{name}: slope over the last {minutes:.1f} minutes"
         found += [
-            Finding(what, slope, "MiB a minute", _FLAT),
+            Finding(what, slope, per_minute, _FLAT),
+            Finding(
+                f"{name}: slope of the lows", _slope_of_lows(points), per_minute, _FLAT
+            ),
             Finding(f"{name}: from, by that line", first, "MiB"),
             Finding(f"{name}: to", last, "MiB"),
             Finding(f"{name}: peak", max(y for _, y in points), "MiB"),

@@ -89,12 +89,19 @@ def test_a_table_says_spread_goal_and_verdict() -> None:
 
 def test_memory_that_rises_has_a_slope_and_is_not_flat() -> None:
     steady = [(float(x), 50.0 + x % 3) for x in range(600)]
-    rising = [(float(x), 50 + x / 60) for x in range(600)]
+    rising = [(float(x), 50 + x / 60 + x % 3) for x in range(600)]
     panel = Panel("Memory", "seconds", "MiB", {"a": steady, "b": rising})
     slopes = [each for each in memory.judged(panel, 600) if each.goal is not None]
-    assert [each.met for each in slopes] == [True, False]
-    assert slopes[1].reached == pytest.approx(1)
-    assert "last 8.0 minutes" in slopes[1].what
+    assert [each.met for each in slopes] == [True, True, False, False]
+    assert [each.reached for each in slopes[2:]] == pytest.approx([1, 1], rel=0.05)
+    assert "last 8.0 minutes" in slopes[2].what
+
+
+def test_a_queue_that_fills_late_raises_the_slope_and_not_the_lows() -> None:
+    line = [(float(x), 80.0 if x > 500 and x % 5 else 50.0) for x in range(600)]
+    panel = Panel("Memory", "seconds", "MiB", {"a": line})
+    slopes = [each for each in memory.judged(panel, 600) if each.goal is not None]
+    assert [each.met for each in slopes] == [False, True]
 
 
 def test_peers_that_do_not_begin_alike_are_refused(tmp_path: Path) -> None:
