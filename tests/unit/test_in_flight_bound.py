@@ -48,7 +48,7 @@ def test_with_a_checkpoint_a_second_the_window_is_the_bound() -> None:
     stream = _Stream(speed=10 * _MIB)
     for _ in range(10):
         stream.checkpoint(0.05)
-    assert stream.bound.bytes == _FLOOR
+    assert _FLOOR <= stream.bound.bytes <= 1.25 * _FLOOR
     for _ in range(10):
         stream.checkpoint(1.0)
     assert stream.bound.bytes == _WINDOW
@@ -74,10 +74,39 @@ def test_when_the_secondary_keeps_up_again_the_bound_rises_to_the_window() -> No
     stream = _Stream(speed=100 * _MIB)
     for _ in range(10):
         stream.checkpoint(0.05)
-    assert stream.bound.bytes == _FLOOR
+    assert _FLOOR <= stream.bound.bytes <= 1.25 * _FLOOR
     stream.speed = 1e12
     for _ in range(20):
         stream.checkpoint(0.05)
+    assert stream.bound.bytes == _WINDOW
+
+
+def test_a_long_way_is_learnt_by_a_vm_that_never_pauses() -> None:
+    stream = _Stream(speed=1000 * _MIB, way=0.1)
+    for _ in range(60):
+        stream.checkpoint(0.2)
+    assert stream.bound.bytes >= 4 * _FLOOR
+
+
+def test_a_way_that_grows_is_learnt_again() -> None:
+    stream = _Stream(speed=10_000 * _MIB)
+    stream.checkpoint(0.2, in_flight=0)
+    for _ in range(20):
+        stream.checkpoint(0.2)
+    assert stream.bound.bytes == _WINDOW
+    stream.way = 0.1
+    for _ in range(60):
+        stream.checkpoint(0.2)
+    assert stream.bound.bytes >= 8 * _FLOOR
+
+
+def test_when_no_checkpoint_comes_any_more_the_window_is_the_bound() -> None:
+    stream = _Stream(speed=10 * _MIB)
+    for _ in range(10):
+        stream.checkpoint(0.05)
+    assert stream.bound.bytes < _WINDOW
+    assert not stream.bound.applied(stream.now + 0.2, stream.seq)
+    assert stream.bound.applied(stream.now + 0.3, stream.seq)
     assert stream.bound.bytes == _WINDOW
 
 
@@ -104,11 +133,11 @@ def test_the_same_barrier_again_changes_nothing() -> None:
     bound.barrier(1.0, 5, 0)
     assert not bound.applied(1.01, 5)
     bound.barrier(1.1, 9, _WINDOW)
-    bound.barrier(1.2, 9, 0)
-    assert not bound.applied(1.3, 8)
-    assert bound.applied(2.0, 9)
+    bound.barrier(1.12, 9, 0)
+    assert not bound.applied(1.15, 8)
+    assert bound.applied(1.2, 9)
     assert bound.bytes == _WINDOW // 2
-    assert not bound.applied(3.0, 9)
+    assert not bound.applied(1.3, 9)
 
 
 def test_a_barrier_behind_one_that_is_not_applied_is_not_measured() -> None:

@@ -147,7 +147,7 @@ class Checkpointer:
         calls = self._calls.take()
         run = CheckpointRun(epoch, self._group.record.generation)
         await self._steps.take_step(run, Step.PREPARE_PRIMARY)
-        if run.outcome is Outcome.ABORTED:
+        if run.outcome is Outcome.ABORTED and isinstance(run.error, Refused):
             self._calls.put_back(calls)
             return
         while run.step is not None and run.outcome is None:

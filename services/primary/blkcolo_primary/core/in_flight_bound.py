@@ -7,9 +7,11 @@ that is more than a small share of an epoch, less is let in flight until the nex
 where it is not, more again, up to the window. The secondary stays busy all the same: it
 is the queue before it that is shorter.
 
-What no queue can shorten counts for nothing: the way there and back, which is the
-quickest barrier with hardly anything before it, comes on top. Where checkpoints are
-seldom nobody waits for them, and a burst of the VM does: the window alone is the bound.
+What no queue can shorten counts for nothing: the way there and back, which is how long
+the last barrier with hardly anything before it took, comes on top. Where that is not
+known, what a barrier takes with the least in flight that is ever asked for stands for
+it. Where checkpoints are seldom nobody waits for them, and a burst of the VM does: the
+window alone is the bound.
 """
 
 from __future__ import annotations
@@ -74,13 +76,16 @@ class InFlightBound:
 
     def applied(self, now: float, seq: int) -> bool:
         """The secondary has applied all up to this seq; True if the bound is new."""
-        barrier = self._waits
+        last, barrier = self._last, self._waits
+        if last is not None and now - last.at > _SELDOM and self.bytes < self._window:
+            self.bytes = self._window  # no checkpoint came any more
+            return True
         if barrier is None or seq < barrier.seq:
             return False
         self._waits = None
         taken = now - barrier.at
         if barrier.in_flight <= _HARDLY:
-            self._way = min(self._way or taken, taken)
+            self._way = taken
         if not self._epochs:
             return False
         epoch = max(self._epochs)
@@ -89,7 +94,9 @@ class InFlightBound:
             self.bytes = self._window
         elif taken <= wanted:
             self.bytes = min(self._window, int(self.bytes * _RAISE))
-        elif barrier.in_flight > _FLOOR:  # else it is not what took so long
+        elif barrier.in_flight <= _FLOOR:
+            self._way = taken  # it is not the queue that takes so long
+        else:
             held = min(self.bytes, barrier.in_flight)
             less = int(held * max(_LOWER, wanted / taken))
             self.bytes = max(less, min(_FLOOR, self._window))

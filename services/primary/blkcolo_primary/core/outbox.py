@@ -150,8 +150,9 @@ class Outbox:
         """How many more writes of a length the open batch takes; one opens the next."""
         if self._open_bytes + length > self._batch_bytes:
             self._close_batch()
-        by_bytes = (self._batch_bytes - self._open_bytes) // length
-        return min(by_bytes, _MAX_RECORDS - len(self._open.kinds))
+        fit = (self._batch_bytes - self._open_bytes) // length
+        until_enough = -(-(self._enough_bytes - self._open_bytes) // length)
+        return min(fit, until_enough, _MAX_RECORDS - len(self._open.kinds))
 
     def _add_data(
         self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]

@@ -40,7 +40,7 @@ from blkcolo_secondary.buffer import view
 from blkcolo_secondary.buffer.buffer_files import BufferFiles
 from blkcolo_secondary.buffer.layer_stack import LayerStack
 from blkcolo_secondary.buffer.overlays import Overlays
-from blkcolo_secondary.buffer.save_and_write import Columns, SaveAndWrite, Sync
+from blkcolo_secondary.buffer.save_and_write import SaveAndWrite, Sync, steps
 from blkcolo_secondary.buffer.view import Source
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class DiskBuffer:
         layer = self.layers.saving(batch.epoch)
         held = layer.bytes_held if layer is not None else 0
         payload = memoryview(batch.payload)
-        for records in Columns.of(batch).steps():
+        for records in steps(batch):
             step = SaveAndWrite(self.disks, self.volumes, payload, records)
             yield from self._run(step, layer)
         self.applied_bytes += sum(batch.lengths)

@@ -9,6 +9,7 @@ Columns instead of an object a record: tens of thousands of them come each secon
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from blkcolo.extents import BLOCK_SIZE
 from blkcolo.stream import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +32,13 @@ if TYPE_CHECKING:
 _STEP_BYTES = 1 << 20
 #: One step of a long zero or trim, in bytes.
 LONGEST_ZERO = 8 << 20
+#: So many parts of long zeros and trims are looked at together.
+_PARTS = 256
 _DATA, _TRIM = int(RecordKind.DATA), int(RecordKind.TRIM)
+
+
+#: Kind, volume, offset and length.
+_Row = tuple[int, int, int, int]
 
 
 class Sync(NamedTuple):
@@ -55,20 +62,11 @@ class Columns(NamedTuple):
     lengths: NDArray[np.int64]
     positions: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, batch: Batch) -> Columns:
-        """Those of a batch; long zeros and trims in parts."""
-        columns: tuple[Sequence[int], ...] = (
-            batch.kinds,
-            batch.volumes,
-            batch.offsets,
-            batch.lengths,
-        )
-        if max(batch.lengths, default=0) > LONGEST_ZERO:
-            columns = tuple(zip(*_cut(zip(*columns, strict=True)), strict=True))
-        kinds, volumes, offsets, lengths = (np.array(c, np.int64) for c in columns)
-        data = np.where(kinds == _DATA, lengths, 0)
-        return cls(kinds, volumes, offsets, lengths, data.cumsum() - data)
+    @property
+    def payload_end(self) -> int:
+        """Where the data of the last record ends in the payload."""
+        length = self.lengths[-1] if self.kinds[-1] == _DATA else 0
+        return int(self.positions[-1] + length)
 
     def part(self, start: int, end: int) -> Columns:
         """Records [start, end)."""
@@ -116,9 +114,39 @@ class Columns(NamedTuple):
         return found
 
 
-def _cut(
-    rows: Iterator[tuple[int, int, int, int]],
-) -> Iterator[tuple[int, int, int, int]]:
+def steps(batch: Batch) -> Iterator[Columns]:
+    """The records of a batch, in portions that are saved and written together.
+
+    Long zeros and trims come in parts, and few at a time: a record may be as long as a
+    volume.
+    """
+    columns = (batch.kinds, batch.volumes, batch.offsets, batch.lengths)
+    if max(batch.lengths, default=0) <= LONGEST_ZERO:
+        yield from _columns(*columns, 0).steps()
+        return
+    rows, position = _cut(zip(*columns, strict=True)), 0
+    while portion := list(islice(rows, _PARTS)):
+        kinds, volumes, offsets, lengths = zip(*portion, strict=True)
+        some = _columns(kinds, volumes, offsets, lengths, position)
+        yield from some.steps()
+        position = some.payload_end
+
+
+def _columns(
+    kinds: Sequence[int],
+    volumes: Sequence[int],
+    offsets: Sequence[int],
+    lengths: Sequence[int],
+    position: int,
+) -> Columns:
+    """Records whose data begins at byte `position` of the payload."""
+    arrays = (np.array(c, np.int64) for c in (kinds, volumes, offsets, lengths))
+    kind, volume, offset, length = arrays
+    data = np.where(kind == _DATA, length, 0)
+    return Columns(kind, volume, offset, length, position + data.cumsum() - data)
+
+
+def _cut(rows: Iterable[_Row]) -> Iterator[_Row]:
     for kind, volume, offset, length in rows:
         longest = length if kind == _DATA else LONGEST_ZERO
         for start in range(offset, offset + length, longest):
