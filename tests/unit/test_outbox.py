@@ -47,19 +47,3 @@ def test_after_a_batch_left_the_next_write_is_news_again(outbox: Outbox) -> None
     assert isinstance(taken[1], Batch)
     outbox.data(0, 0, _BLOCK)
     assert outbox.has_news()
-
-
-def test_messages_are_small_enough_that_several_share_what_may_be_in_flight() -> None:
-    outbox = Outbox(epoch=5, batch_bytes=64 * len(_BLOCK))
-    outbox.share(8 * len(_BLOCK))
-    outbox.data(0, 0, memoryview(_BLOCK))
-    assert not outbox.urgent
-    outbox.data(0, 4096, memoryview(_BLOCK))
-    assert outbox.urgent
-    outbox.share(1 << 40)  # never more than a batch takes
-    for block in range(63):
-        outbox.data(0, block * 4096, memoryview(_BLOCK))
-    assert outbox.take() is not None
-    assert not outbox.urgent
-    outbox.data(0, 0, memoryview(_BLOCK))
-    assert outbox.urgent

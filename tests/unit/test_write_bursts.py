@@ -185,14 +185,11 @@ def test_few_writes_and_longer_offsets_than_64_bits_are_no_burst() -> None:
         max_size=8,
     ),
     st.integers(50, 2000),
-    st.integers(1000, 200_000),
 )
 def test_a_burst_makes_the_same_messages(
-    bursts: list[tuple[int, int, int]], batch_bytes: int, in_flight: int
+    bursts: list[tuple[int, int, int]], batch_bytes: int
 ) -> None:
     together, alone = (Outbox(1, batch_bytes) for _ in range(2))
-    for outbox in (together, alone):
-        outbox.share(in_flight)
     for number, (length, count, volume) in enumerate(bursts):
         offsets = [number * 100 + n * length for n in range(count)]
         pieces = [memoryview(bytes([n]) * length) for n in range(count)]

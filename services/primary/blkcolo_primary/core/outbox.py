@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 RECORD_BYTES = 32
 #: More records than this never share a batch, whatever their size.
 _MAX_RECORDS = 8192
-#: So many messages are under way at once, so that nobody waits for the other side.
-_OVERLAPPING = 4
 _DATA = int(RecordKind.DATA)
 
 
@@ -66,7 +64,7 @@ class Outbox:
         self.unapplied_covered_bytes = 0
         self.applied_seq = self.received_seq = self.durable_seq = 1
         self.buffer_full = False
-        self._batch_bytes = self._enough_bytes = batch_bytes
+        self._batch_bytes = batch_bytes
         self._next_seq = 2
         self._queue: deque[tuple[int, Request]] = deque()
         self._unapplied: deque[_Sent] = deque()
@@ -108,11 +106,6 @@ class Outbox:
         self._told = stage
         return news
 
-    def share(self, in_flight_bytes: int) -> None:
-        """So much is let in flight: messages become small enough to overlap in it."""
-        most = in_flight_bytes // _OVERLAPPING
-        self._enough_bytes = min(self._batch_bytes, most)
-
     @property
     def drained(self) -> bool:
         """True when the secondary has applied everything."""
@@ -151,8 +144,7 @@ class Outbox:
         if self._open_bytes + length > self._batch_bytes:
             self._close_batch()
         fit = (self._batch_bytes - self._open_bytes) // length
-        until_enough = -(-(self._enough_bytes - self._open_bytes) // length)
-        return min(fit, until_enough, _MAX_RECORDS - len(self._open.kinds))
+        return min(fit, _MAX_RECORDS - len(self._open.kinds))
 
     def _add_data(
         self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
@@ -189,7 +181,7 @@ class Outbox:
         batch.checksums += checksums
         self.in_flight_bytes += RECORD_BYTES * count
         self.unapplied_covered_bytes += length * count
-        if self._open_bytes >= self._enough_bytes or len(batch.kinds) >= _MAX_RECORDS:
+        if self._open_bytes >= self._batch_bytes or len(batch.kinds) >= _MAX_RECORDS:
             self._close_batch()  # nothing can join it: it need not wait
 
     def barrier(self) -> int:

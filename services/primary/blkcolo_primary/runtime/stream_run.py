@@ -123,7 +123,6 @@ class StreamRun:
         core = self._core
         with translated("writing the intent log"):
             core.welcome(welcome)
-        self._vm_writes.begin_stream()
         if core.outbox is None or core.resync is None:
             raise DataLoss(Reason.INTERNAL, f"group {core.group}: no outbox")
         log = _log.bind(group=core.group, plan=core.plan.name if core.plan else None)

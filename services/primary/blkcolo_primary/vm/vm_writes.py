@@ -17,7 +17,6 @@ from blkcolo.intent.sync import IntentSync
 from blkcolo.observe.histograms import LatencyHistogram
 from blkcolo.stream import Flush
 from blkcolo_primary.core.forward_state import ForwardState
-from blkcolo_primary.core.in_flight_bound import InFlightBound
 from blkcolo_primary.vm.local_writes import LocalWrites
 from blkcolo_primary.vm.pending_replies import PendingReplies
 
@@ -64,7 +63,6 @@ class VmWrites:
         self._writes = PendingReplies()
         self._durable = PendingReplies()
         self._gate: asyncio.Future[None] | None = None
-        self._bound = InFlightBound(core.window_bytes)
         #: Bytes that the VM read, wrote or zeroed since the service started, by volume.
         self.served = [0] * len(volumes)
         self.intent_sync = IntentSync(
@@ -132,26 +130,11 @@ class VmWrites:
         if self._policy.on_disconnect == "freeze" and core.cut_off:
             return True
         if not core.congested:
-            return self._runs_ahead
+            return False
         if self._policy.on_congestion == "detach":
             self._lose(self._local.congestion())
             return False
         return True
-
-    @property
-    def _runs_ahead(self) -> bool:
-        """True while a checkpoint would wait too long for what is in flight."""
-        if self._core.in_flight_bytes < self._bound.bytes:
-            return False
-        return self._policy.on_congestion == "throttle"
-
-    def begin_stream(self) -> None:
-        """A stream stands; what was measured of the last one says nothing of it."""
-        self._bound = InFlightBound(self._core.window_bytes)
-
-    def barrier(self, seq: int) -> None:
-        """The barrier of an epoch is in the stream."""
-        self._bound.barrier(perf_counter(), seq, self._core.in_flight_bytes)
 
     def _open_gate(self) -> None:
         gate = self._gate
@@ -265,8 +248,6 @@ class VmWrites:
 
     def release(self, outbox: Outbox) -> None:
         """Lets replies go whose seq the secondary has reached."""
-        if self._bound.applied(perf_counter(), outbox.applied_seq):
-            outbox.share(self._bound.bytes)
         reached = (
             outbox.received_seq
             if self._policy.ack_policy == "received"
