@@ -22,6 +22,7 @@ import structlog
 from blkcolo.nbd import replies, requests
 from blkcolo.nbd.commands import carry_out
 from blkcolo.nbd.constants import Command, CommandFlag, NbdError
+from blkcolo.nbd.failure_log import FailureLog
 from blkcolo.nbd.handshake import Handshake, State
 from blkcolo.nbd.receive_buffer import ReceiveBuffer
 from blkcolo.nbd.request_metrics import VolumeRequests
@@ -43,8 +44,6 @@ _WRITE, _FUA = int(Command.WRITE), int(CommandFlag.FUA)
 _GATHER = 4 << 20
 #: Requests of one connection that wait for the export.
 _MAX_WAITING = 1024
-#: Errors that an operator must hear of.
-_OF_THE_DISK = frozenset({NbdError.EIO, NbdError.ENOSPC, NbdError.ENOMEM})
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -86,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
         self._client_slow = self._gated = False
         self._finishing = self._input_ended = False
         self._in_pass = self._flush_due = False
-        self._silent_until = 0.0
+        self._failures = FailureLog()
         self._loop = asyncio.get_running_loop()
 
     # Called by the event loop.
@@ -347,18 +346,8 @@ class Connection(asyncio.BufferedProtocol):
             self._put([replies.simple(request.cookie, error)])
 
     def _log_failure(self, session: Session, request: Request, error: OSError) -> None:
-        """Says why a disk failed, once a second at most."""
-        now = self._loop.time()
-        if replies.error_number(error) in _OF_THE_DISK and now >= self._silent_until:
-            self._silent_until = now + 1.0
-            _log.error(
-                "request failed",
-                volume=session.export.name,
-                command=request.command.name if request.command else "",
-                offset=request.offset,
-                length=request.length,
-                error=error.strerror or str(error),
-            )
+        name, now = session.export.name, self._loop.time()
+        self._failures.failed(name, request, error, now)
 
     def _reply_later(
         self, session: Session, request: Request, wait: asyncio.Future[None]

@@ -67,8 +67,8 @@ class NbdServer:
         try:
             if address.is_unix:
                 path = Path(address.path)
-                if path.is_socket() and not await _answers(path):  # noqa: ASYNC240
-                    path.unlink()  # noqa: ASYNC240 - left behind by a process that was killed
+                if path.is_socket() and not await _answers(path):  # noqa: ASYNC240 - instant
+                    path.unlink()  # noqa: ASYNC240 - instant; a killed process left it
                 self._server = await loop.create_unix_server(self._accept, path)
                 self.bound = address
             else:

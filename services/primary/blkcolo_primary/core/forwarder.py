@@ -307,8 +307,7 @@ class ForwarderCore:
         Raises:
             OSError: the mark could not be written; the write must not happen.
         """
-        epoch = self.epoch if self.replica_id else BEFORE_ALL_EPOCHS
-        return self.intent.mark(epoch, volume, offset, length)
+        return self.intent.mark(self._marks_epoch, volume, offset, length)
 
     def wrote(self, volume: int, offset: int, data: memoryview) -> int | None:
         """A local write is done; returns the seq that covers it, if any does."""
@@ -326,8 +325,12 @@ class ForwarderCore:
 
     def intend_each(self, volume: int, offsets: Sequence[int], length: int) -> None:
         """As `intend`, of writes of one length."""
-        epoch = self.epoch if self.replica_id else BEFORE_ALL_EPOCHS
-        self.intent.mark_each(epoch, volume, offsets, length)
+        self.intent.mark_each(self._marks_epoch, volume, offsets, length)
+
+    @property
+    def _marks_epoch(self) -> int:
+        """The epoch whose commit makes a mark superfluous."""
+        return self.epoch if self.replica_id else BEFORE_ALL_EPOCHS
 
     def wrote_each(
         self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]

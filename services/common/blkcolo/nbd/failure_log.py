@@ -1,0 +1,42 @@
+"""Why a disk failed, in the service's log: once a second of each connection at most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from blkcolo.nbd import replies
+from blkcolo.nbd.constants import NbdError
+
+if TYPE_CHECKING:
+    from blkcolo.nbd.requests import Request
+
+_log = structlog.get_logger(__name__)
+
+#: Errors that an operator must hear of.
+_OF_THE_DISK = frozenset({NbdError.EIO, NbdError.ENOSPC, NbdError.ENOMEM})
+_SILENT_SECONDS = 1.0
+
+
+class FailureLog:
+    """The failed requests of one connection."""
+
+    def __init__(self) -> None:
+        """Nothing failed yet."""
+        self._silent_until = 0.0
+
+    def failed(self, volume: str, request: Request, error: OSError, now: float) -> None:
+        """Says why, if it is the disk's fault; `now` is in seconds on any clock."""
+        ours = replies.error_number(error) in _OF_THE_DISK
+        if not ours or now < self._silent_until:
+            return
+        self._silent_until = now + _SILENT_SECONDS
+        _log.error(
+            "request failed",
+            volume=volume,
+            command=request.command.name if request.command else "",
+            offset=request.offset,
+            length=request.length,
+            error=error.strerror or str(error),
+        )
