@@ -95,8 +95,8 @@ def _run(bench: Bench, options: Options) -> None:
         found = bench.measure(Run(Path(scratch), settings, say))
     taken = Record(bench.name, settings, machine, found)
     stem = options.out / bench.name
-    taken.save(stem.with_suffix(".json"))
     tables.show(taken, console)
+    taken.save(stem.with_suffix(".json"))
     saved = f"{stem}.json"
     if plots.save(taken, stem.with_suffix(".png")):
         saved += f", {stem}.png"
