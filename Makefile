@@ -78,11 +78,11 @@ BENCH_OPTIONS = $(if $(DIR),--dir $(DIR)) $(if $(SIZE),--size $(SIZE)) $(if $(SE
 .PHONY: bench bench-all $(BENCHES:%=bench-%)
 bench: bench-compare ## Compare with QEMU, nbdkit, qemu-nbd (DIR= SIZE= SECONDS= ROUNDS= QUICK=1).
 $(BENCHES:%=bench-%): bench-%: $(BENCH_STAMP)
-	@sh tests/bench/install-peers.sh
+	@sh tests/bench/peers/install.sh
 	@$(BIN)/python -m tests.bench $* $(BENCH_OPTIONS)
 
 bench-all: $(BENCH_STAMP) ## All benchmarks, half an hour (DIR= DISK= ONLY=cpu,cost QUICK=1), see docs/performance.md.
-	@sh tests/bench/install-peers.sh
+	@sh tests/bench/peers/install.sh
 	@$(BIN)/python -m tests.bench all $(BENCH_OPTIONS) $(if $(DISK),--disk $(DISK)) $(if $(ONLY),--only $(ONLY))
 
 .PHONY: bench-docs

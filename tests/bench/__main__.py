@@ -16,9 +16,10 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from blkcolo.process.settings import parse_size
-from tests.bench import page, paths, plots, record, tables, test_operation_counts
 from tests.bench.catalogue import BENCHES, BY_NAME, Bench, Run
-from tests.bench.record import Machine, Record, Settings, size_text
+from tests.bench.guard import hot_paths, test_operation_counts
+from tests.bench.report import page, plots, record, tables
+from tests.bench.report.record import Machine, Record, Settings, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,7 +220,7 @@ def docs(
 def counts() -> None:
     """Count the operations of the hot paths, and take them as what is allowed."""
     with tempfile.TemporaryDirectory(dir=_TMPFS) as scratch:
-        found = paths.measure(Path(scratch))
+        found = hot_paths.measure(Path(scratch))
     test_operation_counts.save_baseline(found)
     for path, operations in found.items():
         Console(highlight=False).print(

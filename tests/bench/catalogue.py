@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import (
+from tests.bench.measure import (
     checkpoints,
     coordinator,
     cores,
@@ -18,15 +18,15 @@ from tests.bench import (
     resync,
     scale,
 )
-from tests.bench.compare import Plan, compare
-from tests.bench.findings import Found
-from tests.bench.record import Settings
+from tests.bench.measure.compare import Plan, compare
+from tests.bench.report.findings import Found
+from tests.bench.report.record import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.bench.findings import Finding
+    from tests.bench.report.findings import Finding
 
 _MIB = 1 << 20
 _GIB = 1 << 30

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bench import fio, memory, page, pair, record, results, tables, unreplicated
 from tests.bench.catalogue import BENCHES, BY_NAME
-from tests.bench.compare import Plan, check_alike, compare, fill, order
-from tests.bench.findings import Finding, Found, Grid, Panel
-from tests.bench.loads import BY_NAME as LOADS
-from tests.bench.record import Machine, Record, Settings
+from tests.bench.load import fio
+from tests.bench.load.loads import BY_NAME as LOADS
+from tests.bench.measure import memory
+from tests.bench.measure.compare import Plan, check_alike, compare, order
+from tests.bench.peers import pair, unreplicated
+from tests.bench.peers.images import fill
+from tests.bench.report import page, record, results, tables
+from tests.bench.report.findings import Finding, Found, Grid, Panel
+from tests.bench.report.record import Machine, Record, Settings
 from tests.tools import require_tool, run
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.findings import Finding, Found, Grid, Panel
+from tests.bench.report.findings import Finding, Found, Grid, Panel
 
 _GIB = 1 << 30
 _MIB = 1 << 20

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.tools import run
 
 if TYPE_CHECKING:
-    from tests.bench.loads import Load
+    from tests.bench.load.loads import Load
 
 _NS_PER_US = 1000
 

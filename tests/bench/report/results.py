@@ -5,11 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.bench import pair, qemu_replication, unreplicated
-from tests.bench.findings import Finding
+from tests.bench.peers import pair, qemu_replication, unreplicated
+from tests.bench.report.findings import Finding
 
 if TYPE_CHECKING:
-    from tests.bench.findings import Rates
+    from tests.bench.report.findings import Rates
 
 
 class Goal(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import socket
 import subprocess
 import time
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STOP_SECONDS = 10
-_DIGEST_STEP = 4 << 20
 
 
 class Peer(Protocol):
@@ -89,15 +87,6 @@ def wait_listening(port: int, started: subprocess.Popen[bytes], log: Path) -> No
             return probe.connect_ex(("127.0.0.1", port)) == 0
 
     wait_until(listening, f"{log.stem} listens")
-
-
-def digest(image: Path) -> str:
-    """Names the content of a file; equal names, equal bytes."""
-    found = hashlib.blake2b()
-    with image.open("rb") as file:
-        while piece := file.read(_DIGEST_STEP):
-            found.update(piece)
-    return found.hexdigest()
 
 
 def timed_ms(began: float) -> float:

@@ -6,14 +6,15 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from tests.bench.peer import digest, timed_ms
+from tests.bench.peers.images import copy, digest
+from tests.bench.peers.peer import timed_ms
 from tests.stack import PROTECTED, Stack, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.bench.peer import Burst
+    from tests.bench.peers.peer import Burst
 
 NAME = "blkcolo, replicated"
 #: Nothing but time takes a checkpoint.
@@ -79,11 +80,3 @@ def running(folder: Path, base: Path, interval: float = 1.0) -> Iterator[Pair]:
         yield Pair(stack)
     finally:
         stack.close()
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copies an image."""
-    target.touch()
-    with source.open("rb") as read, target.open("r+b") as write:
-        while piece := read.read(4 << 20):
-            write.write(piece)

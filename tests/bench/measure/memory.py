@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import linear_regression
 from typing import TYPE_CHECKING
 
-from tests.bench import fio
-from tests.bench.cost import resident_mib
-from tests.bench.findings import Finding, Found, Panel
-from tests.bench.loads import BY_NAME
-from tests.bench.pair import POLICY
+from tests.bench.load import fio
+from tests.bench.load.loads import BY_NAME
+from tests.bench.measure.usage import resident_mib
+from tests.bench.peers.pair import POLICY
+from tests.bench.report.findings import Finding, Found, Panel
 from tests.stack import NAMES, Stack, running
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import peer
-from tests.bench.pair import copy
-from tests.bench.peer import timed_ms
+from tests.bench.peers import peer
+from tests.bench.peers.images import copy, digest
+from tests.bench.peers.peer import timed_ms
 from tests.stack import free_ports, wait_until
 from tests.tools import require_tool, run
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from qemu.qmp import QMPClient
 
-    from tests.bench.peer import Burst
+    from tests.bench.peers.peer import Burst
 
 NAME = "QEMU replication"
 _QUORUM = "driver=quorum,read-pattern=fifo,vote-threshold=1"
@@ -94,7 +94,7 @@ class QemuReplication:
     def check_replica(self, burst: Burst) -> str:
         """Checkpoint, more writes, failover: the view is the checkpoint."""
         self.after_burst()
-        expected = peer.digest(self.images[0])
+        expected = digest(self.images[0])
         burst(self.uri)
         began = time.perf_counter()
         self._secondary.call(

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rich.table import Table as RichTable
 
-from tests.bench import pair, results
+from tests.bench.peers import pair
+from tests.bench.report import results
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
-    from tests.bench.findings import Finding, Grid, Panel, Rates
-    from tests.bench.record import Record
+    from tests.bench.report.findings import Finding, Grid, Panel, Rates
+    from tests.bench.report.record import Record
 
 _FEW_POINTS = 20
 _COLOURS = {"met": "green", "missed": "red"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import results
-from tests.bench.loads import BY_NAME
+from tests.bench.load.loads import BY_NAME
+from tests.bench.report import results
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.bench.findings import Panel, Rates
-    from tests.bench.record import Record
+    from tests.bench.report.findings import Panel, Rates
+    from tests.bench.report.record import Record
 
 #: From so many points on a line needs no marks.
 _FEW_POINTS = 20

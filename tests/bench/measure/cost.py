@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import fio, pair
-from tests.bench.compare import fill
-from tests.bench.cpu import cpu_seconds
-from tests.bench.findings import Finding
-from tests.bench.loads import BY_NAME, Load
+from tests.bench.load import fio
+from tests.bench.load.loads import BY_NAME, Load
+from tests.bench.measure.usage import cpu_seconds, resident_mib
+from tests.bench.peers import pair
+from tests.bench.peers.images import fill
+from tests.bench.report.findings import Finding
 from tests.stack import NAMES, wait_until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.stack import Stack
 
 _GIB = 1 << 30
@@ -49,14 +51,6 @@ def _cpu(stack: Stack, load: Load, seconds: float, size: int) -> list[Finding]:
         )
         for name in NAMES
     ]
-
-
-def resident_mib(pid: int) -> float:
-    """Memory of a process that is its own."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError(pid)
 
 
 def _memory(stack: Stack, seconds: float, size: int) -> list[Finding]:

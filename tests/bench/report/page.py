@@ -10,13 +10,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import record, tables
 from tests.bench.catalogue import BENCHES
+from tests.bench.report import record, tables
 
 if TYPE_CHECKING:
     from tests.bench.catalogue import Bench
 
-_DOCS = Path(__file__).parents[2] / "docs"
+_DOCS = Path(__file__).parents[3] / "docs"
 PAGE = _DOCS / "performance.md"
 RECORDS = _DOCS / "performance"
 #: The place of the list of commands.

@@ -17,8 +17,8 @@ from blkcolo.nbd.receive_buffer import ReceiveBuffer
 from blkcolo_primary.vm.local_writes import LocalWrites
 from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
 from blkcolo_secondary.stream.receiver import Receiver
-from tests.bench import paths
-from tests.bench.paths import Operations
+from tests.bench.guard import hot_paths
+from tests.bench.guard.hot_paths import Operations
 from tests.tools import in_ci
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def dearer(
 def test_no_hot_path_costs_more_operations_than_its_baseline(tmp_path: Path) -> None:
     allowed = _allowed()
     assert tuple(allowed) == _PATHS
-    said = dearer(paths.measure(tmp_path), allowed)
+    said = dearer(hot_paths.measure(tmp_path), allowed)
     assert not said, f"{said}; make it cheaper, or say why not: make bench-counts"
 
 
@@ -96,12 +96,12 @@ def test_a_path_above_the_tolerance_is_dearer_and_one_below_is_not(
 
 #: By path: a method that only it runs, and of how many requests a call is.
 _ON_PATH = {
-    "parse": (ReceiveBuffer, "consume_of", paths.BURST),
+    "parse": (ReceiveBuffer, "consume_of", hot_paths.BURST),
     "parse alone": (Connection, "_handle", 1),
-    "forward": (LocalWrites, "write_each", paths.BURST),
+    "forward": (LocalWrites, "write_each", hot_paths.BURST),
     "forward alone": (LocalWrites, "write", 1),
-    "receive": (Receiver, "check_batch", paths.WRITES),
-    "apply": (DiskBuffer, "apply", paths.WRITES),
+    "receive": (Receiver, "check_batch", hot_paths.WRITES),
+    "apply": (DiskBuffer, "apply", hot_paths.WRITES),
 }
 
 
@@ -112,7 +112,7 @@ def test_each_path_is_counted_where_the_services_run_it(
     allowed = _allowed()
     owner, name, requests = _ON_PATH[path]
     _slow_down(monkeypatch, owner, name, requests * allowed[path].bytecodes * 0.2)
-    said = dearer(paths.measure(tmp_path), allowed)
+    said = dearer(hot_paths.measure(tmp_path), allowed)
     assert said.keys() == {path}
 
 
@@ -143,8 +143,8 @@ def test_another_python_fails_in_ci_and_is_skipped_elsewhere(
 
 
 def test_a_path_that_does_more_is_seen(tmp_path: Path) -> None:
-    forward = paths.forward_path(tmp_path)
-    once = paths.count(forward, paths.WRITES)
-    twice = paths.count(lambda: (forward(), forward()), paths.WRITES)
+    forward = hot_paths.forward_path(tmp_path)
+    once = hot_paths.count(forward, hot_paths.WRITES)
+    twice = hot_paths.count(lambda: (forward(), forward()), hot_paths.WRITES)
     assert twice.bytecodes > once.bytecodes * 1.9
     assert twice.c_calls > once.c_calls * 1.9

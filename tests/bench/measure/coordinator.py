@@ -21,15 +21,15 @@ from blkcolo_coordinator.record.store import Store
 from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
 from blkcolo_coordinator.runtime.group_driver import GroupDriver
 from blkcolo_coordinator.settings import CoordinatorSettings
-from tests.bench import simulated_nodes
-from tests.bench.cpu import cpu_seconds
-from tests.bench.findings import Finding, Found, Grid
+from tests.bench.measure import simulated_nodes
+from tests.bench.measure.usage import cpu_seconds
+from tests.bench.report.findings import Finding, Found, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tests.bench.simulated_nodes import Nodes
+    from tests.bench.measure.simulated_nodes import Nodes
 
 _COUNTS = (10, 100, 1000)
 #: At most so long until all have connected and committed once, in seconds.

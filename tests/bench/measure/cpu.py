@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from tests.bench import fio, pair
-from tests.bench.compare import fill
-from tests.bench.findings import Found, Grid
-from tests.bench.loads import LOADS
+from tests.bench.load import fio
+from tests.bench.load.loads import LOADS
+from tests.bench.measure.usage import cpu
+from tests.bench.peers import pair
+from tests.bench.peers.images import fill
+from tests.bench.report.findings import Found, Grid
 from tests.stack import NAMES, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from tests.bench.loads import Load
-    from tests.bench.pair import Pair
+    from tests.bench.load.loads import Load
+    from tests.bench.peers.pair import Pair
 
-_TICKS = 100
 _US = 1_000_000
 _WARM_UP_SECONDS = 0.5
-
-
-class Cpu(NamedTuple):
-    """Seconds of a process since it started."""
-
-    user: float
-    system: float
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process since it started, to the nanosecond."""
-    return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3) of another
-
-
-def cpu(pid: int) -> Cpu:
-    """What a process has used, to 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return Cpu(int(fields[11]) / _TICKS, int(fields[12]) / _TICKS)
 
 
 def measure(

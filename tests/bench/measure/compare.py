@@ -7,21 +7,21 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.bench import fio, pair, qemu_replication, unreplicated
-from tests.bench.findings import Found
-from tests.bench.loads import BY_NAME, LOADS
-from tests.bench.peer import digest
-from tests.bench.results import judged
+from tests.bench.load import fio
+from tests.bench.load.loads import BY_NAME, LOADS
+from tests.bench.peers import pair, qemu_replication, unreplicated
+from tests.bench.peers.images import digest, fill
+from tests.bench.report.findings import Found
+from tests.bench.report.results import judged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tests.bench.loads import Load
-    from tests.bench.peer import Burst, Peer
+    from tests.bench.load.loads import Load
+    from tests.bench.peers.peer import Burst, Peer
 
-_FILL_STEP = 4 << 20
 _SECTOR = 512
 #: By name, what starts it on copies of an image.
 PEERS: dict[str, Callable[[Path, Path], AbstractContextManager[Peer]]] = {
@@ -57,13 +57,6 @@ class _Comparison:
 
     plan: Plan
     samples: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
-
-
-def fill(image: Path, size: int) -> None:
-    """Makes an image of random bytes: no holes, nothing that compresses."""
-    with image.open("wb") as file:
-        for start in range(0, size, _FILL_STEP):
-            file.write(os.urandom(min(_FILL_STEP, size - start)))
 
 
 def compare(plan: Plan, folder: Path, say: Callable[[str], None]) -> Found:

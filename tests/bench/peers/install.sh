@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the benchmark runs beside the clients of the tests (Debian, as root).
 set -eu
-sh "$(dirname "$0")/../install-clients.sh"
+sh "$(dirname "$0")/../../install-clients.sh"
 command -v qemu-system-x86_64 >/dev/null 2>&1 && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
 	echo "Not installed: qemu-system-x86 (the benchmark needs it)"

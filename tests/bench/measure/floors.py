@@ -24,7 +24,7 @@ import uvloop
 
 from blkcolo.process import memory
 from blkcolo.stream import MESSAGE_LIMIT
-from tests.bench.findings import Found, Grid
+from tests.bench.report.findings import Found, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

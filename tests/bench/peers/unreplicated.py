@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from tests.bench import peer
-from tests.bench.pair import copy
+from tests.bench.peers import peer
+from tests.bench.peers.images import copy
 from tests.stack import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.bench.peer import Burst
+    from tests.bench.peers.peer import Burst
 
 NBDKIT = "nbdkit file"
 QEMU_NBD = "qemu-nbd"

@@ -10,14 +10,13 @@ import time
 from statistics import linear_regression
 from typing import TYPE_CHECKING
 
-from tests.bench import fio
-from tests.bench.compare import fill
-from tests.bench.cost import resident_mib
-from tests.bench.cpu import cpu_seconds
-from tests.bench.findings import Finding, Found, Grid, Panel
-from tests.bench.loads import BY_NAME
-from tests.bench.pair import POLICY, copy
-from tests.bench.scale import many
+from tests.bench.load import fio
+from tests.bench.load.loads import BY_NAME
+from tests.bench.measure.scale import many
+from tests.bench.measure.usage import cpu_seconds, resident_mib
+from tests.bench.peers.images import copy, fill
+from tests.bench.peers.pair import POLICY
+from tests.bench.report.findings import Finding, Found, Grid, Panel
 from tests.stack import NAMES, PROTECTED, Stack, running, wait_until
 
 if TYPE_CHECKING:

@@ -15,12 +15,13 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.v1 import coordinator_pb2 as pb
-from tests.bench import fio, pair, write_load
-from tests.bench.compare import fill
-from tests.bench.findings import Finding
-from tests.bench.gaps import covers, longest_gap, percentile
-from tests.bench.loads import BY_NAME, Load
-from tests.bench.peer import timed_ms
+from tests.bench.load import fio, write_load
+from tests.bench.load.gaps import covers, longest_gap, percentile
+from tests.bench.load.loads import BY_NAME, Load
+from tests.bench.peers import pair
+from tests.bench.peers.images import fill
+from tests.bench.peers.peer import timed_ms
+from tests.bench.report.findings import Finding
 from tests.stack import wait_until
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import time
 from statistics import median
 from typing import TYPE_CHECKING
 
-from tests.bench import fio
-from tests.bench.cpu import cpu_seconds
-from tests.bench.findings import Finding
-from tests.bench.loads import BY_NAME
+from tests.bench.load import fio
+from tests.bench.load.loads import BY_NAME
+from tests.bench.measure.usage import cpu_seconds
+from tests.bench.report.findings import Finding
 from tests.stack import NAMES, Stack, wait_until
 
 if TYPE_CHECKING:

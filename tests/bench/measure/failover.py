@@ -6,11 +6,12 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from tests.bench import fio, pair
-from tests.bench.compare import fill
-from tests.bench.findings import Finding
-from tests.bench.loads import Load
-from tests.bench.peer import digest, timed_ms
+from tests.bench.load import fio
+from tests.bench.load.loads import Load
+from tests.bench.peers import pair
+from tests.bench.peers.images import digest, fill
+from tests.bench.peers.peer import timed_ms
+from tests.bench.report.findings import Finding
 from tests.nbd_client import NbdClient
 from tests.stack import wait_until
 from tests.tools import run

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.v1 import types_pb2
-from tests.bench.findings import Found, Grid
+from tests.bench.report.findings import Found, Grid
 from tests.nbd_client import NbdClient
 from tests.stack import MIB, PROTECTED, Stack, wait_until
 

@@ -23,7 +23,7 @@ from blkcolo.stream import Batch, VolumeId, extend_digest
 from blkcolo_primary.core.outbox import Outbox
 from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
 from blkcolo_secondary.stream.receiver import Receiver
-from tests.bench.findings import Finding
+from tests.bench.report.findings import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.gaps import covers, longest_gap, percentile
+from tests.bench.load.gaps import covers, longest_gap, percentile
 
 #: One every millisecond, but for 500 of them, from 1000 to 1500.
 _STALLED = [*range(1001), *range(1500, 2500)]

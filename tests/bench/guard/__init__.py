@@ -1,0 +1,1 @@
+"""The hot paths do not grow: their operations are counted, not timed."""
