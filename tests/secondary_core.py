@@ -48,17 +48,17 @@ class Secondary:
     def connect(self) -> int:
         """A new stream, whose contents agree; its epoch."""
         self.seq = 1
-        welcome = self.replica.hello(Hello("vm", 1, VOLUMES))
+        welcome = self.replica.reception.hello(Hello("vm", 1, VOLUMES))
         self.deliver(Verify((), complete=True))
         return welcome.epoch
 
     def deliver(self, message: Batch | Barrier | Verify, *, syncs: bool = True) -> None:
         """Applies a message; without `syncs` up to the first one, which is not done."""
-        stream = self.replica.stream
+        stream = self.replica.reception.stream
         assert stream is not None
         self.seq += 1
         stream.receive(self.seq)
-        for step in self.replica.apply(stream, self.seq, message):
+        for step in self.replica.reception.apply(stream, self.seq, message):
             if isinstance(step, Sync):
                 if not syncs and step.run.__name__ == "sync":
                     return
@@ -78,13 +78,13 @@ class Secondary:
 
     def commit(self, content: bytes) -> int:
         """A checkpoint of a whole disk in the stream's next epoch."""
-        stream = self.replica.stream
+        stream = self.replica.reception.stream
         assert stream is not None
         epoch = stream.epoch
         batch = write(epoch, 0, content)
         self.deliver(batch)
         self.deliver(Barrier(epoch, 1, batch.digest))
-        for step in self.replica.commit_steps(epoch, 1, 0.0):
+        for step in self.replica.checkpoints.commit_steps(epoch, 1, 0.0):
             step.run()
         return epoch
 

@@ -160,7 +160,10 @@ class Replication(RuleBasedStateMachine):
             case Step.PREPARE_SECONDARY:
                 while self._deliver_one():
                     pass
-                assert self.replica.prepared(run.epoch, self.generation) is not None
+                assert (
+                    self.replica.checkpoints.prepared(run.epoch, self.generation)
+                    is not None
+                )
                 self.prepared.add(run.epoch)
             case Step.DO_SECONDARY:
                 self._commit(run.epoch)
@@ -177,8 +180,10 @@ class Replication(RuleBasedStateMachine):
     def _connect(self, interrupt_after: int | None = None) -> None:
         """Connects and resyncs; with `interrupt_after`, only so many steps of it."""
         self.primary.start(self.generation)
-        welcome: Welcome = self.replica.hello(Hello("vm", self.generation, VOLUMES))
-        self.stream = self.replica.stream
+        welcome: Welcome = self.replica.reception.hello(
+            Hello("vm", self.generation, VOLUMES)
+        )
+        self.stream = self.replica.reception.stream
         self.primary.welcome(welcome)
         self.prepared = set()
         steps = 0
@@ -259,7 +264,7 @@ class Replication(RuleBasedStateMachine):
             return False
         seq, message = taken
         self.stream.receive(seq)
-        for answer in self.replica.apply(self.stream, seq, message):
+        for answer in self.replica.reception.apply(self.stream, seq, message):
             if isinstance(answer, Mismatch):
                 assert self.primary.plan is not ResyncPlan.RESUME
                 self.primary.mismatch(answer)
@@ -269,7 +274,7 @@ class Replication(RuleBasedStateMachine):
         if isinstance(message, Flush):
             self.replica.buffer.sync()
             self.stream.durable = seq
-        outbox.acknowledge(self.replica.ack(self.stream))
+        outbox.acknowledge(self.replica.reception.ack(self.stream))
         return True
 
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
@@ -310,7 +315,7 @@ class Replication(RuleBasedStateMachine):
             pass
         epoch = data.draw(st.sampled_from(sorted(self.at_barrier)))
         try:
-            prepared = self.replica.prepared(epoch, self.generation)
+            prepared = self.replica.checkpoints.prepared(epoch, self.generation)
         except BlkcoloError as error:
             if error.reason not in (Reason.EPOCH_GAP, Reason.RESYNCING):
                 raise
@@ -326,9 +331,9 @@ class Replication(RuleBasedStateMachine):
 
     def _commit(self, epoch: int) -> None:
         self.clock += 1.0
-        result = self.replica.do_checkpoint(epoch, self.generation, self.clock)
+        result = self.replica.checkpoints.commit(epoch, self.generation, self.clock)
         assert result.epoch == max(epoch, self.committed)
-        again = self.replica.do_checkpoint(epoch, self.generation, self.clock)
+        again = self.replica.checkpoints.commit(epoch, self.generation, self.clock)
         assert again == (result.epoch, 0)
         if epoch > self.committed:
             self.committed = epoch
@@ -349,13 +354,13 @@ class Replication(RuleBasedStateMachine):
         """An unprepared commit, a stale generation, a failover to nothing."""
         state = self.replica.state
         with pytest.raises(BlkcoloError) as refusal:
-            self.replica.do_checkpoint(99, self.generation, self.clock)
+            self.replica.checkpoints.commit(99, self.generation, self.clock)
         assert refusal.value.reason is Reason.NOT_PREPARED
         stale = self.generation - 1
         with pytest.raises(StaleGeneration):
-            self.replica.do_checkpoint(self.committed + 1, stale, self.clock)
+            self.replica.checkpoints.commit(self.committed + 1, stale, self.clock)
         with pytest.raises(StaleGeneration):
-            self.replica.prepared(self.committed + 1, stale)
+            self.replica.checkpoints.prepared(self.committed + 1, stale)
         with pytest.raises(StaleGeneration):
             self.replica.stop(StopMode.FAILOVER, stale)
         if self.view is None:
@@ -376,7 +381,7 @@ class Replication(RuleBasedStateMachine):
         unreplicated = self.primary.traffic.unreplicated_bytes
         waiting = outbox.unapplied_covered_bytes
         assert self.stream is not None
-        self.replica.stream_ended(self.stream)
+        self.replica.reception.ended(self.stream)
         self.primary.lose(Unavailable(Reason.LINK_LOST, "cut"))
         assert not self.primary.protected
         assert self.primary.traffic.unreplicated_bytes == unreplicated + waiting
@@ -388,7 +393,7 @@ class Replication(RuleBasedStateMachine):
         self._connect(interrupt_after)
         if self.primary.state is ForwardState.RESYNCING:
             assert self.stream is not None
-            self.replica.stream_ended(self.stream)
+            self.replica.reception.ended(self.stream)
             self.primary.lose(Unavailable(Reason.LINK_LOST, "cut"))
             self._connect()
 
@@ -408,7 +413,7 @@ class Replication(RuleBasedStateMachine):
     def primary_is_killed_and_restarts(self, interrupt_after: int | None) -> None:
         """What was in flight is known to the intent log alone."""
         assert self.stream is not None
-        self.replica.stream_ended(self.stream)
+        self.replica.reception.ended(self.stream)
         self.primary = self._new_primary()
         self._reconnect(interrupt_after)
 
@@ -440,9 +445,9 @@ class Replication(RuleBasedStateMachine):
         assert self.view is not None
         target = data.draw(st.sampled_from([None, *sorted(self.kept)]))
         run = FailoverRun("vm", force=False, epoch=target)
-        kept = [checkpoint.epoch for checkpoint in self.replica.checkpoints]
+        kept = [checkpoint.epoch for checkpoint in self.replica.checkpoints.available]
         run.secondary_answered(
-            self.replica.committed, kept, failed_over=False, fenced=False
+            self.replica.checkpoints.committed, kept, failed_over=False, fenced=False
         )
         if target is not None and target != self.committed:
             self.view = [bytearray(content) for content in self.kept[target]]
@@ -492,7 +497,7 @@ class Replication(RuleBasedStateMachine):
             seen = bytearray(SIZES[volume])
             self.replica.buffer.read_into(volume, 0, memoryview(seen))
             assert seen == expected, f"view of volume {volume} differs"
-        for checkpoint in self.replica.checkpoints:
+        for checkpoint in self.replica.checkpoints.available:
             for volume, content in enumerate(self.kept[checkpoint.epoch]):
                 seen = bytearray(SIZES[volume])
                 self.replica.buffer.read_into(

@@ -134,21 +134,21 @@ DEFECTS = (
     # Commits.
     Defect(
         "commit record before the disks are synced (host)",
-        _S + "core.replica",
-        "            yield Sync(self.buffer.sync_disks)\n",
+        _S + "core.checkpoints",
+        "            yield Sync(self._buffer.sync_disks)\n",
         "            pass\n",
     ),
     Defect(
         "commit answered before its record is synced (host)",
-        _S + "core.replica",
-        "            yield Sync(self.journal.sync)\n",
+        _S + "core.checkpoints",
+        "            yield Sync(self._journal.sync)\n",
         "            pass\n",
     ),
     Defect(
         "replayed commit goes back",
         _S + "core.checkpoints",
-        "            return False\n        if stream is None or",
-        "            return True\n        if stream is None or",
+        "            return False\n        stream = self._reception",
+        "            return True\n        stream = self._reception",
     ),
     Defect(
         "checkpoint pruned while it is read",
@@ -221,7 +221,7 @@ DEFECTS = (
     # Generations.
     Defect(
         "stale generation accepted",
-        _S + "core.replica",
+        _S + "core.standing",
         "            generation,\n            self.generation,\n",
         "            max(generation, self.generation),\n            self.generation,\n",
     ),

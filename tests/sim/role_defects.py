@@ -83,7 +83,7 @@ ROLE_DEFECTS = (
     Defect(
         "promoted without its epoch",
         _N + "role_change",
-        "epoch=replica.newest_epoch)",
+        "epoch=replica.reception.newest_epoch)",
         "epoch=0)",
     ),
     Defect(

@@ -94,7 +94,7 @@ class SecondaryNode:
         if isinstance(message, Hello):
             self._on_hello(stream, message)
             return
-        receiver = self.replica.stream
+        receiver = self.replica.reception.stream
         if stream is not self._stream or receiver is None:
             return
         try:
@@ -109,7 +109,7 @@ class SecondaryNode:
 
     def _on_hello(self, stream: Stream, hello: Hello) -> None:
         try:
-            welcome = self.replica.hello(hello)
+            welcome = self.replica.reception.hello(hello)
         except BlkcoloError as error:
             stream.response(StreamFailure(error))
             return
@@ -123,33 +123,37 @@ class SecondaryNode:
         stream.response(welcome)
 
     def _ack(self, stream: Stream, receiver: Receiver) -> None:
-        ack = self.replica.ack(receiver)
+        ack = self.replica.reception.ack(receiver)
         assert ack.applied <= self._done, f"{ack.applied} acked, {self._done} applied"
         stream.response(ack)
 
     def _on_end(self, stream: Stream) -> None:
-        if stream is self._stream and self.replica.stream is not None:
-            self.replica.stream_ended(self.replica.stream)
+        if stream is self._stream and self.replica.reception.stream is not None:
+            self.replica.reception.ended(self.replica.reception.stream)
 
     def _fail(self, stream: Stream, receiver: Receiver, error: BlkcoloError) -> None:
         self._say(f"the stream fails: {error}")
-        self.replica.fault(receiver, error)
+        self.replica.reception.fault(receiver, error)
         self._queue.clear()
         self._applying = None
         stream.response(StreamFailure(error))
 
     def _apply_soon(self) -> None:
-        if self._applying is None and self._queue and self.replica.stream is not None:
+        if (
+            self._applying is None
+            and self._queue
+            and self.replica.reception.stream is not None
+        ):
             self._current, message = self._queue.popleft()
             self._say(f"applies message {self._current}: {told(message)}")
-            self._applying = self.replica.apply(
-                self.replica.stream, self._current, message
+            self._applying = self.replica.reception.apply(
+                self.replica.reception.stream, self._current, message
             )
             self.world.later(self.name, self._work_time(), self._step(self._applying))
 
     def _step(self, applying: Iterator[Any]) -> Callable[[], None]:
         def step() -> None:
-            stream, receiver = self._stream, self.replica.stream
+            stream, receiver = self._stream, self.replica.reception.stream
             if applying is not self._applying or stream is None or receiver is None:
                 return
             try:
@@ -172,7 +176,7 @@ class SecondaryNode:
                 try:
                     effect.run()
                 except OSError as error:
-                    stream, receiver = self._stream, self.replica.stream
+                    stream, receiver = self._stream, self.replica.reception.stream
                     failure = from_os_error(error, "syncing")
                     if applying is self._applying and stream and receiver:
                         self._fail(stream, receiver, failure)
@@ -189,7 +193,7 @@ class SecondaryNode:
             "state": replica.state,
             "generation": replica.generation,
             "committed": replica.shown,
-            "kept": [checkpoint.epoch for checkpoint in replica.checkpoints],
+            "kept": [checkpoint.epoch for checkpoint in replica.checkpoints.available],
             "buffer": replica.buffer.buffer_bytes,
             "discarded": replica.journal.state.discarded,
             "paused": replica.flushing and self._flush is None,
@@ -213,13 +217,15 @@ class SecondaryNode:
     ) -> None:
         """PrepareCheckpoint."""
         try:
-            prepared = self.replica.prepared(epoch, generation)
+            prepared = self.replica.checkpoints.prepared(epoch, generation)
         except BlkcoloError as error:
             answer(error)
             return
         self.side.admitted(generation)
         if prepared is not None:
-            if self._stream is not None and epoch > (self.replica.committed or -1):
+            if self._stream is not None and epoch > (
+                self.replica.checkpoints.committed or -1
+            ):
                 self.world.oracle.prepared(epoch, self._stream.spoiled_in)
             answer(prepared)
         elif self.world.clock.now > deadline:
@@ -232,7 +238,9 @@ class SecondaryNode:
         self, epoch: int, generation: int, answer: Callable[..., None]
     ) -> None:
         """DoCheckpoint; what has to be durable is made so between its steps."""
-        steps = self.replica.commit_steps(epoch, generation, self.world.clock.now)
+        steps = self.replica.checkpoints.commit_steps(
+            epoch, generation, self.world.clock.now
+        )
         self.world.faults.moment(self.name)
         self._commit(generation, steps, answer)
 
@@ -274,7 +282,7 @@ class SecondaryNode:
 
     def _sweep(self) -> None:
         """Removes what was dropped, on another thread: some time later."""
-        dropped = self.replica.take_dropped()
+        dropped = self.replica.dropped.take()
         if not dropped:
             return
 
@@ -294,7 +302,10 @@ class SecondaryNode:
         side, before = self.side, self.replica.state
         if before not in _ENDED:
             side.failing_over_to(epoch)
-            if before is ReplicaState.STOPPED and self.replica.committed is None:
+            if (
+                before is ReplicaState.STOPPED
+                and self.replica.checkpoints.committed is None
+            ):
                 side.serves_discarded()
         try:
             self.replica.stop(StopMode.FAILOVER, generation, epoch)

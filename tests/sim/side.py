@@ -127,7 +127,7 @@ class Side:
 
     def check_secondary(self, replica: Replica) -> None:
         """I1, I2 and I3."""
-        committed = replica.committed
+        committed = replica.checkpoints.committed
         self._check_committed(committed, replica.journal.state.committed)
         if committed is None:
             self._check_discarded(replica)
@@ -188,7 +188,7 @@ class Side:
         self._shown = shown
 
     def _check_kept(self, replica: Replica) -> None:
-        for checkpoint in replica.checkpoints[:-1]:
+        for checkpoint in replica.checkpoints.available[:-1]:
             for volume, expected in enumerate(self._barriers[checkpoint.epoch]):
                 seen = view_of(replica, volume, at=checkpoint.epoch)
                 assert seen == expected, f"I1: kept {checkpoint.epoch} differs"

@@ -56,7 +56,7 @@ class ViewClients:
             self._world.oracle.vm_writes(self._name, replica.generation)
             if not self._intended(write):
                 return
-        elif not beside or replica.committed is None:
+        elif not beside or replica.checkpoints.committed is None:
             return
         content = self._side.view_content(write.volume)
         self._say(f"{write} into the view of {replica.shown}")
@@ -87,13 +87,13 @@ class ViewClients:
 
     def read_history(self) -> None:
         """A reader of a kept checkpoint comes, or goes."""
-        kept = [checkpoint.epoch for checkpoint in self._replica.checkpoints]
+        kept = [checkpoint.epoch for checkpoint in self._replica.checkpoints.available]
         if self._reading is not None:
-            self._replica.close_reader(self._reading)
+            self._replica.checkpoints.close_reader(self._reading)
             self._reading = None
         elif kept:
             self._reading = self._world.rng.choice(kept)
-            self._replica.open_reader(self._reading)
+            self._replica.checkpoints.open_reader(self._reading)
 
     def stop_reading(self) -> None:
         """The checkpoints of before are gone."""
@@ -104,6 +104,6 @@ class ViewClients:
         replica = self._replica
         if self._reading is None or replica.state is not ReplicaState.RECEIVING:
             return
-        kept = [checkpoint.epoch for checkpoint in replica.checkpoints]
-        if replica.committed is not None:
+        kept = [checkpoint.epoch for checkpoint in replica.checkpoints.available]
+        if replica.checkpoints.committed is not None:
             assert self._reading in kept, f"I1: {self._reading} is read, and gone"

@@ -27,8 +27,8 @@ def with_four_checkpoints() -> tuple[Secondary, list[int], list[bytes]]:
 def test_kept_checkpoints_before_it_are_given_up_and_later_ones_stay() -> None:
     secondary, epochs, contents = with_four_checkpoints()
     replica = secondary.replica
-    replica.layer_damaged(epochs[1], DAMAGE)
-    assert [kept.epoch for kept in replica.checkpoints] == epochs[1:]
+    replica.checkpoints.layer_damaged(epochs[1], DAMAGE)
+    assert [kept.epoch for kept in replica.checkpoints.available] == epochs[1:]
     assert replica.state is ReplicaState.RECEIVING
     seen = bytearray(SIZE)
     replica.buffer.read_into(0, 0, memoryview(seen), at=epochs[1])
@@ -38,17 +38,17 @@ def test_kept_checkpoints_before_it_are_given_up_and_later_ones_stay() -> None:
 def test_stream_faults_where_it_leads_back_to_the_last_checkpoint() -> None:
     secondary, epochs, _ = with_four_checkpoints()
     replica = secondary.replica
-    replica.layer_damaged(epochs[-1] + 1, DAMAGE)
+    replica.checkpoints.layer_damaged(epochs[-1] + 1, DAMAGE)
     assert replica.state is ReplicaState.FAULTED
     assert replica.failure is DAMAGE
-    assert [kept.epoch for kept in replica.checkpoints] == epochs
+    assert [kept.epoch for kept in replica.checkpoints.available] == epochs
 
 
 def test_failover_under_way_keeps_the_layers_that_it_undoes() -> None:
     secondary, epochs, contents = with_four_checkpoints()
     replica = secondary.replica
     replica.stop(StopMode.FAILOVER, 1, epochs[0])
-    replica.layer_damaged(epochs[2], DAMAGE)
+    replica.checkpoints.layer_damaged(epochs[2], DAMAGE)
     for step in replica.flush_steps():
         if isinstance(step, Sync):
             step.run()

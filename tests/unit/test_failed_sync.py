@@ -28,11 +28,11 @@ def test_a_new_stream_is_taken_behind_a_failed_sync_of_the_journal() -> None:
         lambda: "copy",
         ReplicaOptions(host_durable=True),
     )
-    replica.hello(Hello("vm", 1, _VOLUMES))
+    replica.reception.hello(Hello("vm", 1, _VOLUMES))
     machine.failing = 1
     with pytest.raises((DataLoss, Exhausted)):
         replica.journal.sync()
-    assert replica.hello(Hello("vm", 2, _VOLUMES)).generation == 2
+    assert replica.reception.hello(Hello("vm", 2, _VOLUMES)).generation == 2
 
 
 def test_marks_are_made_and_kept_behind_a_failed_sync_of_the_intent_log() -> None:

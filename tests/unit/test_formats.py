@@ -48,8 +48,8 @@ def replicate(folder: MemoryFolder, disk: MemoryFile) -> Replica:
     options = ReplicaOptions(host_durable=True)
     intent = IntentLog(MemoryFolder(), "vm", [VOLUMES[0].size], 65536)
     replica = Replica("vm", VOLUMES, [disk], folder, intent, lambda: "copy", options)
-    replica.hello(Hello("vm", 3, VOLUMES, discard_secondary=True))
-    stream = replica.stream
+    replica.reception.hello(Hello("vm", 3, VOLUMES, discard_secondary=True))
+    stream = replica.reception.stream
     assert stream is not None
     data = b"new" * 100
     offsets = [5, BLOCK_SIZE, 8 * BLOCK_SIZE]
@@ -66,11 +66,11 @@ def replicate(folder: MemoryFolder, disk: MemoryFile) -> Replica:
     ]
     for seq, message in enumerate(messages, 2):
         stream.receive(seq)
-        for effect in replica.apply(stream, seq, message):
+        for effect in replica.reception.apply(stream, seq, message):
             if isinstance(effect, Sync):
                 effect.run()
         if seq == 3:
-            replica.do_checkpoint(0, 3, 77.5)
+            replica.checkpoints.commit(0, 3, 77.5)
     replica.buffer.write(0, 2 * BLOCK_SIZE, memoryview(b"secondary VM"))
     return replica
 

@@ -25,14 +25,14 @@ def _start(disk: MemoryFile, folder: MemoryFolder, keep: int = 0) -> Replica:
 
 
 def _protect(replica: Replica) -> None:
-    replica.hello(Hello("vm", 1, _VOLUMES))
-    stream = replica.stream
+    replica.reception.hello(Hello("vm", 1, _VOLUMES))
+    stream = replica.reception.stream
     assert stream is not None
     messages: list[Verify | Barrier] = [Verify((), complete=True), Barrier(0, 0, 0)]
     for seq, message in enumerate(messages, 2):
         stream.receive(seq)
-        list(replica.apply(stream, seq, message))
-    replica.do_checkpoint(0, 1, 0.0)
+        list(replica.reception.apply(stream, seq, message))
+    replica.checkpoints.commit(0, 1, 0.0)
 
 
 def test_an_overlay_dropped_by_a_commit_does_not_return_with_its_checkpoint() -> None:
@@ -40,12 +40,12 @@ def test_an_overlay_dropped_by_a_commit_does_not_return_with_its_checkpoint() ->
     replica = _start(disk, folder, keep=3)
     _protect(replica)
     replica.buffer.write(0, 0, memoryview(b"secondary VM"))
-    stream = replica.stream
+    stream = replica.reception.stream
     assert stream is not None
     for epoch in (1, 2):
         stream.receive(epoch + 3)
-        list(replica.apply(stream, epoch + 3, Barrier(epoch, 0, 0)))
-        replica.do_checkpoint(epoch, 1, 0.0)
+        list(replica.reception.apply(stream, epoch + 3, Barrier(epoch, 0, 0)))
+        replica.checkpoints.commit(epoch, 1, 0.0)
     replica.stop(StopMode.FAILOVER, 2, epoch=0)
     after = _start(disk, folder, keep=3)
     seen = bytearray(4 * BLOCK_SIZE)

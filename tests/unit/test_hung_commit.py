@@ -57,14 +57,14 @@ async def test_commits_that_are_given_up_leave_one_task_behind() -> None:
     disk = HangingDisk(machine)
     group = group_on(disk, machine)
     replica = group.replica
-    replica.hello(Hello("vm", 1, VOLUMES))
-    stream = replica.stream
+    replica.reception.hello(Hello("vm", 1, VOLUMES))
+    stream = replica.reception.stream
     assert stream is not None
     messages: list[Verify | Barrier] = [Verify((), complete=True)]
     messages += [Barrier(epoch, 0, 0) for epoch in range(6)]
     for seq, message in enumerate(messages, 2):
         stream.receive(seq)
-        list(replica.apply(stream, seq, message))
+        list(replica.reception.apply(stream, seq, message))
     try:
         for epoch in range(6):
             with pytest.raises(TimeoutError):

@@ -38,19 +38,19 @@ def test_what_a_refused_stream_gave_up_is_not_committed_behind_it() -> None:
         lambda: "copy",
         ReplicaOptions(),
     )
-    replica.hello(Hello("vm", 1, _VOLUMES))
-    stream = replica.stream
+    replica.reception.hello(Hello("vm", 1, _VOLUMES))
+    stream = replica.reception.stream
     assert stream is not None
     messages: list[Verify | Barrier] = [Verify((), complete=True), Barrier(0, 0, 0)]
     for seq, message in enumerate(messages, 2):
         stream.receive(seq)
-        list(replica.apply(stream, seq, message))
-    assert replica.prepared(0, 1) is not None
+        list(replica.reception.apply(stream, seq, message))
+    assert replica.checkpoints.prepared(0, 1) is not None
     machine.failing = 1
     with pytest.raises(BlkcoloError, match="journal"):
-        replica.hello(Hello("vm", 1, _VOLUMES))
+        replica.reception.hello(Hello("vm", 1, _VOLUMES))
     with pytest.raises(Refused) as refused:
-        replica.do_checkpoint(0, 1, 0.0)
+        replica.checkpoints.commit(0, 1, 0.0)
     assert refused.value.reason is Reason.NOT_PREPARED
 
 

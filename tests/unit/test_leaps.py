@@ -36,8 +36,8 @@ def new_replica() -> Replica:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda replica: replica.hello(Hello("vm", HIGHEST, VOLUMES)),
-        lambda replica: replica.hello(Hello("vm", 1, VOLUMES, epoch=HIGHEST)),
+        lambda replica: replica.reception.hello(Hello("vm", HIGHEST, VOLUMES)),
+        lambda replica: replica.reception.hello(Hello("vm", 1, VOLUMES, epoch=HIGHEST)),
         lambda replica: replica.stop(StopMode.KEEP_LATEST, HIGHEST),
         lambda replica: replica.demote(HIGHEST, 0),
     ],
@@ -48,8 +48,11 @@ def test_secondary_refuses_a_leap_and_stays_usable(
     replica = new_replica()
     with pytest.raises(Invalid, match="nobody can have got there"):
         call(replica)
-    assert replica.hello(Hello("vm", 1, VOLUMES)).generation == 1
-    assert replica.hello(Hello("vm", 1 + LONGEST, VOLUMES)).generation == 1 + LONGEST
+    assert replica.reception.hello(Hello("vm", 1, VOLUMES)).generation == 1
+    assert (
+        replica.reception.hello(Hello("vm", 1 + LONGEST, VOLUMES)).generation
+        == 1 + LONGEST
+    )
 
 
 @pytest.mark.parametrize("call", ["start", "stop", "fence"])

@@ -26,7 +26,7 @@ def test_each_block_is_saved_once_however_often_the_stream_is_lost(
     # The next epoch of this stream may be committed alone: it saves for itself.
     secondary.deliver(Barrier(epoch, 1, write(epoch, 0, bytes([8]) * SIZE).digest))
     secondary.deliver(write(epoch + 1, 0, bytes(SIZE)))
-    for step in secondary.replica.commit_steps(epoch, 1, 0.0):
+    for step in secondary.replica.checkpoints.commit_steps(epoch, 1, 0.0):
         step.run()
     assert secondary.view() == bytes([8]) * SIZE
 

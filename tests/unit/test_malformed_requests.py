@@ -26,12 +26,12 @@ def test_batch_without_records_is_refused() -> None:
     replica = Replica(
         "vm", volumes, (disk,), folder, intent, lambda: "copy", ReplicaOptions()
     )
-    replica.hello(Hello("vm", 1, volumes))
-    stream = replica.stream
+    replica.reception.hello(Hello("vm", 1, volumes))
+    stream = replica.reception.stream
     assert stream is not None
     stream.receive(2)
     with pytest.raises(Invalid, match="no records"):
-        list(replica.apply(stream, 2, Batch(0)))
+        list(replica.reception.apply(stream, 2, Batch(0)))
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])

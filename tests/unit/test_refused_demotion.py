@@ -53,15 +53,15 @@ class _Host:
         )
 
     def stream(self) -> None:
-        self.replica.hello(Hello("vm", 1, _VOLUMES))
+        self.replica.reception.hello(Hello("vm", 1, _VOLUMES))
         self.receive(2, Verify((), complete=True))
         self.commit(0)
 
     def receive(self, seq: int, message: Verify | Barrier | Batch) -> None:
-        stream = self.replica.stream
+        stream = self.replica.reception.stream
         assert stream is not None
         stream.receive(seq)
-        for effect in self.replica.apply(stream, seq, message):
+        for effect in self.replica.reception.apply(stream, seq, message):
             if isinstance(effect, Sync):
                 effect.run()
 
@@ -72,7 +72,7 @@ class _Host:
 
     def commit(self, epoch: int) -> None:
         self.receive(epoch + 3, Barrier(epoch, 0, 0))
-        for sync in self.replica.commit_steps(epoch, 1, 0.0):
+        for sync in self.replica.checkpoints.commit_steps(epoch, 1, 0.0):
             sync.run()
 
     def fail_over(self) -> None:
@@ -112,7 +112,7 @@ def test_survivor_serves_on_where_its_demotion_is_refused(
     assert host.replica.shown == 0
     host.replica.demote(3, 0)
     assert not host.replica.tracks
-    host.replica.hello(Hello("vm", 3, _VOLUMES, epoch=1))
+    host.replica.reception.hello(Hello("vm", 3, _VOLUMES, epoch=1))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -145,7 +145,7 @@ def test_demotion_keeps_what_was_served_behind_one_that_died_before_its_role(
     host.disk.sync()
     host.replica = host.start()
     host.replica.demote(4, 5)
-    host.replica.hello(Hello("vm", 4, _VOLUMES, epoch=5))
+    host.replica.reception.hello(Hello("vm", 4, _VOLUMES, epoch=5))
     host.write(2, b"the copy", epoch=6)
     kept = bytearray(8)
     assert host.disk.content.startswith(b"the copy")
@@ -161,4 +161,4 @@ def test_refused_stop_is_in_no_later_record(operation: int) -> None:
     host.commit(1)
     after = host.start()
     assert after.state is ReplicaState.DISCONNECTED
-    assert after.committed == 1
+    assert after.checkpoints.committed == 1

@@ -23,44 +23,44 @@ def receiving() -> Replica:
     replica = Replica(
         "vm", volumes, disks, folder, intent, lambda: "copy", ReplicaOptions()
     )
-    replica.hello(Hello("vm", 1, volumes))
+    replica.reception.hello(Hello("vm", 1, volumes))
     deliver(replica, 2, Verify((), complete=True))
     return replica
 
 
 def deliver(replica: Replica, seq: int, message: Barrier | Verify) -> None:
-    stream = replica.stream
+    stream = replica.reception.stream
     assert stream is not None
     stream.receive(seq)
-    for _ in replica.apply(stream, seq, message):
+    for _ in replica.reception.apply(stream, seq, message):
         pass
 
 
 def test_epoch_whose_barrier_is_under_way_is_waited_for() -> None:
     """Also behind another one, that nobody asked for any more."""
     replica = receiving()
-    assert replica.prepared(1, 1, barrier_seq=4) is None
+    assert replica.checkpoints.prepared(1, 1, barrier_seq=4) is None
     deliver(replica, 3, Barrier(0, 0, 0))
-    assert replica.prepared(1, 1, barrier_seq=4) is None
+    assert replica.checkpoints.prepared(1, 1, barrier_seq=4) is None
     deliver(replica, 4, Barrier(1, 0, 0))
-    assert replica.prepared(1, 1, barrier_seq=4) == Prepared(1, 0)
+    assert replica.checkpoints.prepared(1, 1, barrier_seq=4) == Prepared(1, 0)
 
 
 def test_epoch_that_cannot_come_is_refused() -> None:
     replica = receiving()
     for barrier_seq in (0, 2):
         with pytest.raises(Refused) as refusal:
-            replica.prepared(1, 1, barrier_seq)
+            replica.checkpoints.prepared(1, 1, barrier_seq)
         assert refusal.value.reason is Reason.EPOCH_GAP
 
 
 def test_what_a_stream_prepared_is_not_committed_behind_a_demotion() -> None:
     replica = receiving()
     deliver(replica, 3, Barrier(0, 0, 0))
-    stream = replica.stream
+    stream = replica.reception.stream
     assert stream is not None
-    replica.stream_ended(stream)
+    replica.reception.ended(stream)
     replica.demote(2, 0)
     with pytest.raises(Refused) as refusal:
-        replica.do_checkpoint(0, 2, 0.0)
+        replica.checkpoints.commit(0, 2, 0.0)
     assert refusal.value.reason is Reason.NOT_PREPARED

@@ -63,7 +63,7 @@ def demote_again(replica: Replica, generation: int) -> None:
     if generation < known:
         raise StaleGeneration.of(replica.group, generation, known)
     if generation > known or replica.tracks:  # else: done before
-        replica.demote(generation, replica.newest_epoch)
+        replica.demote(generation, replica.reception.newest_epoch)
 
 
 def check_promotion(group: str, known: int, generation: int) -> None:
@@ -91,6 +91,6 @@ def promote(folder: Folder, replica: Replica, generation: int) -> None:
             f"group {replica.group} is {replica.state.name}: a promotion needs it to be"
             " FAILED_OVER",
         )
-    state = DurableState(generation, fenced=False, epoch=replica.newest_epoch)
+    state = DurableState(generation, fenced=False, epoch=replica.reception.newest_epoch)
     durable_state.save(folder, replica.group, state)
     role_file.save(folder, replica.group, Role.PRIMARY)

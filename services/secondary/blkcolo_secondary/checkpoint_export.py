@@ -66,14 +66,16 @@ class CheckpointExport:
 
     def opened(self) -> None:
         """A client chose the export."""
-        self._replica.open_reader(self._epoch)
+        self._replica.checkpoints.open_reader(self._epoch)
 
     def closed(self) -> None:
         """It is gone."""
-        self._replica.close_reader(self._epoch)
+        self._replica.checkpoints.close_reader(self._epoch)
 
     def _check(self) -> None:
-        if all(kept.epoch != self._epoch for kept in self._replica.checkpoints):
+        if all(
+            kept.epoch != self._epoch for kept in self._replica.checkpoints.available
+        ):
             raise OSError(errno.ESHUTDOWN, os.strerror(errno.ESHUTDOWN))
 
     def admit(self, offset: int, length: int) -> asyncio.Future[None] | None:

@@ -30,7 +30,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
     ),
     "buffer_full": (
         "1 while the Disk Buffer is at its limit and asks to hold VM writes up.",
-        lambda group: float(group.replica.buffer_full),
+        lambda group: float(group.replica.reception.buffer_full),
     ),
     "history_bytes": (
         "Undo bytes of kept checkpoints.",
@@ -38,7 +38,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
     ),
     "kept_checkpoints": (
         "Checkpoints that failover can lead to.",
-        lambda group: len(group.replica.checkpoints),
+        lambda group: len(group.replica.checkpoints.available),
     ),
     "flush_remaining_bytes": (
         "Bytes that a flush has still to move.",
@@ -50,7 +50,11 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
     ),
     "epoch": (
         "The epoch that received writes belong to.",
-        lambda group: group.replica.stream.epoch if group.replica.stream else None,
+        lambda group: (
+            group.replica.reception.stream.epoch
+            if group.replica.reception.stream
+            else None
+        ),
     ),
     "committed_epoch": (
         "The last committed checkpoint; no sample before the first.",

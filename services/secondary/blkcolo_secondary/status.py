@@ -25,7 +25,7 @@ def state_message(state: ReplicaState) -> types_pb2.ReplicaState.ValueType:
 
 def report(group: ReplicaGroup, nbd_uri: Callable[[str], str]) -> pb.ReplicaStatus:
     """Everything that GetStatus says of a group."""
-    replica, stream = group.replica, group.replica.stream
+    replica, stream = group.replica, group.replica.reception.stream
     sealed = stream.sealed if stream is not None and stream.verified else []
     status = pb.ReplicaStatus(
         group=replica.group,
@@ -46,7 +46,7 @@ def report(group: ReplicaGroup, nbd_uri: Callable[[str], str]) -> pb.ReplicaStat
         buffer_limit_bytes=replica.options.buffer_limit_bytes,
         history_bytes=replica.buffer.history_bytes,
         replica_id=replica.journal.state.replica_id,
-        buffer_full=replica.buffer_full,
+        buffer_full=replica.reception.buffer_full,
         dirty_bytes=replica.dirty_bytes,
         discarded=replica.journal.state.discarded,
     )
@@ -61,7 +61,7 @@ def checkpoint_entries(
     """The checkpoints that failover can lead to, newest first."""
     entries: list[pb.CheckpointEntry] = []
     newer: int | None = None
-    for checkpoint in reversed(replica.checkpoints):
+    for checkpoint in reversed(replica.checkpoints.available):
         entry = pb.CheckpointEntry(
             epoch=checkpoint.epoch,
             committed_timestamp_seconds=checkpoint.committed_at,

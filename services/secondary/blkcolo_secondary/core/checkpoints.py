@@ -10,16 +10,22 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import Reason, Refused
+from blkcolo_secondary.buffer.save_and_write import Sync
 from blkcolo_secondary.core.replica_options import Committed, Prepared
+from blkcolo_secondary.core.replica_state import FLUSHES, TRACKS, ReplicaState
 from blkcolo_secondary.record.group_journal import Checkpoint
 from blkcolo_secondary.record.history import prune
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from blkcolo.errors import BlkcoloError
     from blkcolo.intent.log import IntentLog
     from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
+    from blkcolo_secondary.core.reception import Reception
+    from blkcolo_secondary.core.standing import Standing
     from blkcolo_secondary.record.group_journal import GroupJournal
     from blkcolo_secondary.record.history import HistoryPolicy
-    from blkcolo_secondary.stream.receiver import Receiver
 
 
 class Checkpoints:
@@ -27,7 +33,8 @@ class Checkpoints:
 
     def __init__(
         self,
-        group: str,
+        standing: Standing,
+        reception: Reception,
         journal: GroupJournal,
         buffer: DiskBuffer,
         intent: IntentLog,
@@ -36,13 +43,15 @@ class Checkpoints:
         """Nobody reads yet.
 
         Args:
-            group: its name, for errors.
+            standing: says whether anything may be prepared.
+            reception: whose stream says which epochs are whole.
             journal: where commits are recorded.
             buffer: where the layers are.
             intent: what a first commit after a demotion makes meaningless.
             policy: which checkpoints are kept.
         """
-        self._group = group
+        self._standing = standing
+        self._reception = reception
         self._journal = journal
         self._buffer = buffer
         self._intent = intent
@@ -53,49 +62,79 @@ class Checkpoints:
     @property
     def committed(self) -> int | None:
         """The epoch that failover leads to; None where there is none."""
-        durable = self._journal.state
-        return durable.committed if durable.has_base else None
+        return self._journal.state.failover_epoch
 
     @property
-    def kept(self) -> tuple[Checkpoint, ...]:
-        """The committed one and those before it that are kept, oldest first."""
-        return self._journal.state.history
+    def available(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that failover can lead to, oldest first."""
+        tracks = self._standing.state in TRACKS
+        return () if tracks else self._journal.state.history
 
-    def prepared(self, stream: Receiver | None, epoch: int) -> Prepared | None:
-        """Says that the epoch may be committed, or is; None if neither."""
+    def prepared(
+        self, epoch: int, generation: int, barrier_seq: int = 0
+    ) -> Prepared | None:
+        """Says that the epoch is prepared, or None while its writes are under way.
+
+        Args:
+            epoch: the epoch.
+            generation: the caller's.
+            barrier_seq: its barrier's place in the stream; 0 if it is not known.
+
+        Raises:
+            BlkcoloError: it will not be prepared without a change; says which.
+        """
+        standing, stream = self._standing, self._reception.stream
+        standing.check_generation(generation, may_be_newer=False)
         if self._is_committed(epoch):
             return Prepared(epoch, 0)
         sealed = stream.prepared(epoch) if stream is not None else None
-        return Prepared(epoch, sealed.records) if sealed is not None else None
-
-    def is_due(self, stream: Receiver | None, epoch: int) -> bool:
-        """True if the epoch may be committed, False if it is already.
-
-        Raises:
-            Refused: it is not prepared.
-        """
-        if self._is_committed(epoch):
-            return False
-        if stream is None or stream.prepared(epoch) is None:
-            raise Refused(
-                Reason.NOT_PREPARED,
-                f"group {self._group}: epoch {epoch} is not prepared;"
-                " call PrepareCheckpoint for it on the primary, then here",
+        if sealed is not None:
+            return Prepared(epoch, sealed.records)
+        if stream is None or standing.state is not ReplicaState.RECEIVING:
+            raise standing.failure or Refused(
+                Reason.NOT_REPLICATING,
+                f"group {standing.group} is {standing.state.name}: preparing epoch"
+                f" {epoch} needs it to be RECEIVING; resume replication",
                 epoch=epoch,
             )
-        return True
+        stream.check_preparable(epoch, barrier_seq)
+        return None
 
-    def _is_committed(self, epoch: int) -> bool:
-        return self.committed is not None and epoch <= self.committed
+    def commit_steps(
+        self, epoch: int, generation: int, now: float
+    ) -> Generator[Sync, None, Committed]:
+        """Commits as `commit`, durably where power loss is to be survived.
 
-    def commit(self, stream: Receiver | None, epoch: int, now: float) -> Committed:
-        """Commits a prepared epoch, and every one before it.
+        The disks are durable before the commit record, the record before the answer.
+        A Sync is to be carried out before the next step; meanwhile messages may be
+        applied, and the next epoch prepared.
 
         Raises:
-            Refused: it is not prepared.
+            BlkcoloError: as `commit`.
+        """
+        host = self._buffer.host
+        self._standing.check_generation(generation, may_be_newer=False)
+        if self._is_due(epoch) and host:
+            yield Sync(self._buffer.sync_disks)
+        committed = self.commit(epoch, generation, now)
+        if host:
+            yield Sync(self._journal.sync)
+        return committed
+
+    def commit(self, epoch: int, generation: int, now: float) -> Committed:
+        """Commits a prepared epoch, and every one before it; see `commit_steps`.
+
+        Args:
+            epoch: the epoch.
+            generation: the caller's.
+            now: seconds since 1970.
+
+        Raises:
+            Refused: it is not prepared, or the caller's generation is not in force.
             BlkcoloError: the commit record could not be written: nothing happened.
         """
-        if not self.is_due(stream, epoch):
+        self._standing.check_generation(generation, may_be_newer=False)
+        if not self._is_due(epoch):
             return Committed(self.committed or 0, 0)
         durable = self._journal.state
         history = prune(
@@ -117,17 +156,53 @@ class Checkpoints:
         if durable.discarded:
             self._intent.forget()
         dropped = self._buffer.commit(epoch, history[0].epoch)
-        if stream is not None:
-            stream.forget(epoch)
+        if self._reception.stream is not None:
+            self._reception.stream.forget(epoch)
         return Committed(epoch, dropped)
 
-    def give_up_before(self, epoch: int) -> None:
-        """The kept checkpoints before this one cannot be had any more.
+    def _is_due(self, epoch: int) -> bool:
+        """True if the epoch may be committed, False if it is already.
+
+        Raises:
+            Refused: it is not prepared.
+        """
+        if self._is_committed(epoch):
+            return False
+        stream = self._reception.stream
+        if stream is None or stream.prepared(epoch) is None:
+            raise Refused(
+                Reason.NOT_PREPARED,
+                f"group {self._standing.group}: epoch {epoch} is not prepared;"
+                " call PrepareCheckpoint for it on the primary, then here",
+                epoch=epoch,
+            )
+        return True
+
+    def _is_committed(self, epoch: int) -> bool:
+        return self.committed is not None and epoch <= self.committed
+
+    def layer_damaged(self, epoch: int, error: BlkcoloError) -> None:
+        """An undo layer does not hold what was saved: what rests on it is given up.
+
+        Kept checkpoints before it go. Where it leads back to the committed one, a
+        failover would be wrong until the next commit, which drops it: so the stream
+        faults, which ends the protection, and the next one begins with a checkpoint.
+        Where the layers are being undone, or were, nothing is given up any more.
 
         Raises:
             BlkcoloError: the journal could not be written: nothing happened.
         """
-        left = tuple(kept for kept in self.kept if kept.epoch >= epoch)
+        if self._standing.state in FLUSHES | TRACKS:
+            return
+        if self._is_committed(epoch):
+            self._give_up_before(epoch)
+        elif self._reception.stream is not None:
+            self._reception.fault(self._reception.stream, error)
+
+    def _give_up_before(self, epoch: int) -> None:
+        """The kept checkpoints before this one cannot be had any more."""
+        history = self._journal.state.history
+        left = tuple(kept for kept in history if kept.epoch >= epoch)
         self._journal.update(history=left)
         self._buffer.layers.drop(lambda e: e <= left[0].epoch)
 

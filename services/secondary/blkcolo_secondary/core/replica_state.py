@@ -54,6 +54,11 @@ class Event(enum.Enum):
 
 _S, _E = ReplicaState, Event
 
+#: The VM writes here: it was failed over.
+TRACKS = frozenset({_S.FAILING_OVER, _S.FAILED_OVER})
+#: The disk is being brought to what a stop asked for.
+FLUSHES = frozenset({_S.FAILING_OVER, _S.ROLLING_BACK})
+
 TRANSITIONS: dict[ReplicaState, dict[Event, ReplicaState]] = {
     _S.DISCONNECTED: {
         _E.HELLO: _S.RECEIVING,
@@ -102,6 +107,6 @@ def advance(group: str, state: ReplicaState, event: Event) -> ReplicaState:
         Refused: the state does not allow it; says which states do.
     """
     reason = Reason.WRONG_STATE
-    if state in (ReplicaState.FAILING_OVER, ReplicaState.FAILED_OVER):
+    if state in TRACKS:
         reason = Reason.FAILED_OVER
     return step(TRANSITIONS, group, state, event, reason)

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.errors import BlkcoloError, DataLoss, Reason, from_os_error
+from blkcolo.storage import reserve
 from blkcolo.storage.records import RecordLog
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "journal"
 _SPARE_NAME = "journal.new"
+_RESERVE = "reserve"
 _COMPACT_ABOVE = 1 << 20
 _COMPACT_RECORDS = 200
 _STATE_KIND = 1
@@ -84,6 +86,11 @@ class DurableState:
     incarnation: int = 0
     is_replica: bool = False
     discarded: bool = False
+
+    @property
+    def failover_epoch(self) -> int | None:
+        """The committed epoch, where failover leads to it; None: it leads nowhere."""
+        return self.committed if self.has_base else None
 
     @property
     def committed_at(self) -> float:
@@ -182,6 +189,18 @@ class GroupJournal:
     def durable(self) -> bool:
         """True if `state` survives what it is to survive."""
         return self._log.durable
+
+    def set_room_aside(self, size: int) -> None:
+        """Makes sure that a failover can be recorded; see `blkcolo.storage.reserve`.
+
+        Raises:
+            Exhausted: there is no room for it.
+        """
+        reserve.fill(self._folder, _RESERVE, size)
+
+    def give_room_back(self) -> None:
+        """A failover takes that room; raises BlkcoloError."""
+        reserve.release(self._folder, _RESERVE)
 
     def close(self) -> None:
         """Closes the file."""

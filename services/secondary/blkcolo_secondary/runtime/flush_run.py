@@ -58,7 +58,7 @@ class FlushRun:
         """Flushes, or goes on, if steps are due and none is under way."""
         if not self._replica.flushing or (self._task and not self._task.done()):
             return
-        self._replica.failure = None
+        self._replica.standing.failure = None
         buffer = self._replica.buffer
         self.total_bytes = buffer.buffer_bytes + buffer.overlays.bytes_held
         self._moved_bytes = 0
@@ -80,7 +80,7 @@ class FlushRun:
                 self._moved_bytes += step
                 await asyncio.sleep(0)
         except BlkcoloError as error:
-            replica.failure = error
+            replica.standing.failure = error
         self._ended()
         if replica.failure is not None:
             log.error("flush paused", error=str(replica.failure))

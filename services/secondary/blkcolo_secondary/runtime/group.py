@@ -115,8 +115,8 @@ class ReplicaGroup:
             BlkcoloError: the hello was refused.
         """
         await self._removals.ended()  # the core does what is left of it on this thread
-        welcome = self.replica.hello(hello)
-        stream = self.replica.stream
+        welcome = self.replica.reception.hello(hello)
+        stream = self.replica.reception.stream
         if stream is None:
             raise Unavailable(Reason.LINK_LOST, f"group {hello.group}: stream lost")
         log = _log.bind(group=hello.group, generation=hello.generation)
@@ -136,7 +136,7 @@ class ReplicaGroup:
             yield StreamFailure(error)
         finally:
             reader.cancel()
-            self.replica.stream_ended(stream)
+            self.replica.reception.ended(stream)
             self.changed.fire()
             log.info("stream ended", applied_seq=stream.applied)
 
@@ -158,7 +158,7 @@ class ReplicaGroup:
                 self.received_bytes += inbox.put(seq, message)
                 await inbox.room()
         except BlkcoloError as error:
-            self.replica.fault(stream, error)
+            self.replica.reception.fault(stream, error)
             failure = error
         finally:
             inbox.close(failure)
@@ -169,9 +169,9 @@ class ReplicaGroup:
         while taken := await inbox.take():
             seq, message = taken
             if message is None:
-                yield self.replica.ack(stream)
+                yield self.replica.reception.ack(stream)
                 continue
-            for answer in self.replica.apply(stream, seq, message):
+            for answer in self.replica.reception.apply(stream, seq, message):
                 if isinstance(answer, Sync):
                     await self._sync_for(stream, answer)
                 elif answer is not None:
@@ -182,14 +182,14 @@ class ReplicaGroup:
             if isinstance(message, Verify) and message.complete:
                 self.layer_check.start()
             self.changed.fire()
-            yield self.replica.ack(stream)
+            yield self.replica.reception.ack(stream)
 
     async def _sync_for(self, stream: Receiver, sync: Sync) -> None:
         """What is not durable cannot be acknowledged: the stream is lost."""
         try:
             await self._carry_out(sync)
         except BlkcoloError as error:
-            self.replica.fault(stream, error)
+            self.replica.reception.fault(stream, error)
             raise
 
     async def _carry_out(self, sync: Sync) -> None:
@@ -205,17 +205,18 @@ class ReplicaGroup:
 
         Raises:
             DeadlineMissed: not within `timeout` seconds; says what is missing.
-            BlkcoloError: it will not be prepared; see `Replica.prepared`.
+            BlkcoloError: it will not be prepared; see `Checkpoints.prepared`.
         """
         prepared = await self.changed.until(
-            lambda: self.replica.prepared(epoch, generation, barrier_seq), timeout
+            lambda: self.replica.checkpoints.prepared(epoch, generation, barrier_seq),
+            timeout,
         )
         if prepared is None:
             raise self._late(epoch, barrier_seq)
         return prepared
 
     def _late(self, epoch: int, barrier_seq: int) -> DeadlineMissed:
-        stream = self.replica.stream
+        stream = self.replica.reception.stream
         applied = stream.applied if stream is not None else 0
         missing = (
             f"{barrier_seq - applied} messages up to the barrier are"
@@ -231,7 +232,7 @@ class ReplicaGroup:
         )
 
     async def commit(self, epoch: int, generation: int) -> Committed:
-        """Commits a prepared epoch; see `Replica.commit_steps`.
+        """Commits a prepared epoch; see `Checkpoints.commit_steps`.
 
         Forwarded writes are applied, and the next epoch may be prepared, while the
         disks are synced. A caller that leaves does not cut it short; one that leaves
@@ -249,7 +250,7 @@ class ReplicaGroup:
         self._committing = None
 
     async def _commit(self, epoch: int, generation: int) -> Committed:
-        steps = self.replica.commit_steps(epoch, generation, self._clock())
+        steps = self.replica.checkpoints.commit_steps(epoch, generation, self._clock())
         committed: Committed | None = None
         while committed is None:
             try:
@@ -266,13 +267,13 @@ class ReplicaGroup:
 
     async def _sync_for_commit(self, sync: Sync) -> None:
         """Syncs disks or journal; a disk's failure ends the stream's credit."""
-        stream = self.replica.stream
+        stream = self.replica.reception.stream
         try:
             await self._slow.on_disk(sync.run)
         except OSError as error:
             failure = from_os_error(error, "making the disk durable")
             if stream is not None:
-                self.replica.fault(stream, failure)
+                self.replica.reception.fault(stream, failure)
                 self._interrupt_stream()
             raise failure from error
 
@@ -330,7 +331,7 @@ class ReplicaGroup:
     @property
     def kept_epochs(self) -> list[int]:
         """The checkpoints that can be read or failed over to, oldest first."""
-        return [kept.epoch for kept in self.replica.checkpoints]
+        return [kept.epoch for kept in self.replica.checkpoints.available]
 
     def check_flushed(self) -> None:
         """Raises Refused unless this is an ordinary disk after a failover."""
@@ -373,4 +374,4 @@ class ReplicaGroup:
         if self.replica.tracks:
             return True
         ended = (ReplicaState.STOPPED, ReplicaState.ROLLING_BACK)
-        return self.secondary_vm and self.replica.state not in ended
+        return self.secondary_vm and self.replica.standing.state not in ended

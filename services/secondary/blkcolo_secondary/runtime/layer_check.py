@@ -98,7 +98,7 @@ class LayerCheck:
         self.damaged_layers += 1
         self._told.add(epoch)
         try:
-            self._replica.layer_damaged(epoch, error)
+            self._replica.checkpoints.layer_damaged(epoch, error)
         except BlkcoloError as unstored:
             self._told.discard(epoch)  # the next check finds it again
             log.error("kept checkpoints not given up", error=str(unstored))  # noqa: TRY400 - no program error

@@ -26,7 +26,7 @@ class Removals:
 
     def start(self) -> None:
         """Begins to remove what was dropped up to now."""
-        dropped = self._replica.take_dropped()
+        dropped = self._replica.dropped.take()
         if dropped:
             task = asyncio.create_task(self._remove(dropped), name="remove files")
             self._tasks.add(task)
