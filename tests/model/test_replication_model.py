@@ -190,9 +190,9 @@ class Replication(RuleBasedStateMachine):
         while self.primary.state is ForwardState.RESYNCING:
             if steps == interrupt_after:
                 return
-            settler = self.primary.settler
-            if settler is not None and settler.needs_sync:
-                settler.disks_synced()
+            stands = self.primary.stream
+            if stands is not None and stands.settler.needs_sync:
+                stands.settler.disks_synced()
             stepped = self.primary.resync_step()
             delivered = self._deliver_one()
             finished = self.primary.state is not ForwardState.RESYNCING
@@ -217,18 +217,18 @@ class Replication(RuleBasedStateMachine):
         for volume, at, wanted, fill in writes:
             offset, length = self._extent(volume, at, wanted)
             data = bytes([fill]) * length
-            self.primary.intend(volume, offset, length)
+            self.primary.writes.intend(volume, offset, length)
             self.primary_disks[volume].write(offset, data)
-            self.primary.wrote(volume, offset, memoryview(data))
+            self.primary.writes.wrote(volume, offset, memoryview(data))
         for _ in range(deliver):
             self._deliver_one()
 
     @rule(volume=volumes, at=fractions, length=lengths, trim=st.booleans())
     def primary_zeroes(self, volume: int, at: float, length: int, trim: bool) -> None:
         offset, length = self._extent(volume, at, length)
-        self.primary.intend(volume, offset, length)
+        self.primary.writes.intend(volume, offset, length)
         self.primary_disks[volume].zero(offset, length, may_trim=trim)
-        self.primary.zeroed(volume, offset, length, trim=trim)
+        self.primary.writes.zeroed(volume, offset, length, trim=trim)
 
     @precondition(lambda self: self.view is not None)
     @rule(volume=volumes, at=fractions, length=lengths, fill=fills)
@@ -249,17 +249,17 @@ class Replication(RuleBasedStateMachine):
         assert self.view is not None
         self.view[volume][offset : offset + length] = bytes(length)
 
-    @precondition(lambda self: self.primary.outbox is not None)
+    @precondition(lambda self: self.primary.stream is not None)
     @rule(count=st.integers(1, 4))
     def link_delivers(self, count: int) -> None:
         for _ in range(count):
             self._deliver_one()
 
     def _deliver_one(self) -> bool:
-        outbox = self.primary.outbox
-        if outbox is None or self.stream is None:
+        stands = self.primary.stream
+        if stands is None or self.stream is None:
             return False
-        taken = outbox.take()
+        taken = stands.outbox.take()
         if taken is None:
             return False
         seq, message = taken
@@ -274,7 +274,7 @@ class Replication(RuleBasedStateMachine):
         if isinstance(message, Flush):
             self.replica.buffer.sync()
             self.stream.durable = seq
-        outbox.acknowledge(self.replica.reception.ack(self.stream))
+        stands.outbox.acknowledge(self.replica.reception.ack(self.stream))
         return True
 
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
@@ -285,11 +285,11 @@ class Replication(RuleBasedStateMachine):
         while not started.ended:
             stepped = self.primary.verify_step()
             at = started.comparison.done_bytes % (SIZES[0] - len(data))
-            self.primary.intend(0, at, len(data))
+            self.primary.writes.intend(0, at, len(data))
             self.primary_disks[0].write(at, data)
-            self.primary.wrote(0, at, memoryview(data))
+            self.primary.writes.wrote(0, at, memoryview(data))
             assert self._deliver_one() or stepped, "the verify hangs"
-            if self.primary.outbox is not None and not stepped:
+            if self.primary.stream is not None and not stepped:
                 while self._deliver_one():
                     pass
         assert started.complete
@@ -308,7 +308,7 @@ class Replication(RuleBasedStateMachine):
         self.at_barrier[epoch] = [bytes(d.content) for d in self.primary_disks]
         return seq
 
-    @precondition(lambda self: self.primary.outbox is not None and self.at_barrier)
+    @precondition(lambda self: self.primary.stream is not None and self.at_barrier)
     @rule(data=st.data(), deliver=st.booleans())
     def secondary_prepares(self, data: st.DataObject, deliver: bool) -> None:
         while deliver and self._deliver_one():
@@ -342,7 +342,7 @@ class Replication(RuleBasedStateMachine):
                 del self.kept[min(self.kept)]
             self.last_committed_content = self.at_barrier[epoch]
             self.view = [bytearray(content) for content in self.at_barrier[epoch]]
-            if self.primary.outbox is not None:
+            if self.primary.stream is not None:
                 self.primary.do_checkpoint(epoch, self.generation)
                 if intent_bits.are_foreign(self.primary) or epoch % 3 == 0:
                     self.primary.intent.start_clear()
@@ -369,12 +369,12 @@ class Replication(RuleBasedStateMachine):
             assert refusal.value.reason is Reason.NO_CHECKPOINT
         assert self.replica.state is state
 
-    @precondition(lambda self: self.primary.outbox is not None)
+    @precondition(lambda self: self.primary.stream is not None)
     @rule(lost=st.booleans(), interrupt_after=interruptions)
     def link_breaks_and_returns(self, lost: bool, interrupt_after: int | None) -> None:
         """With `lost`, messages vanish: a new stream must not be trusted blindly."""
-        outbox = self.primary.outbox
-        assert outbox is not None
+        assert self.primary.stream is not None
+        outbox = self.primary.stream.outbox
         if not lost:
             while self._deliver_one():
                 pass

@@ -184,7 +184,7 @@ DEFECTS = (
     Defect(
         "mismatch not sent again",
         _P + "core.forwarder",
-        "            self.resync.repair(mismatch)\n",
+        "            resyncing.resync.repair(mismatch)\n",
         "            pass\n",
     ),
     Defect(
@@ -227,7 +227,7 @@ DEFECTS = (
     ),
     Defect(
         "stale generation accepted by the primary",
-        _P + "core.forwarder",
+        _P + "core.standing",
         "self.group, generation, self.generation, brought_by=brought_by",
         "self.group, max(generation, self.generation), self.generation,"
         " brought_by=brought_by",
@@ -235,7 +235,7 @@ DEFECTS = (
     Defect(
         "generation not stored before it is used",
         _P + "core.forwarder",
-        "        self._remember(generation, fenced=True)\n",
+        "        standing.remember(generation, fenced=True)\n",
         "",
     ),
     Defect(
@@ -256,15 +256,15 @@ DEFECTS = (
     Defect(
         "intent bit set after the write",
         _P + "vm.local_writes",
-        "        self._core.intend(volume, offset, length)\n",
+        "        self._writes.intend(volume, offset, length)\n",
         "        self._core.disks[volume].write(offset, b'')\n",
     ),
     Defect(
         "intent bits of a burst set after it",
         _P + "vm.local_writes",
-        "            core.intend_each(volume, offsets, len(pieces[0]))\n",
+        "            writes.intend_each(volume, offsets, len(pieces[0]))\n",
         "            _write(core.disks[volume], offsets, pieces)\n"
-        "            core.intend_each(volume, offsets, len(pieces[0]))\n",
+        "            writes.intend_each(volume, offsets, len(pieces[0]))\n",
     ),
     Defect(
         "the rest of a burst is done behind a refused write",
@@ -299,7 +299,7 @@ DEFECTS = (
     Defect(
         "protected without a stream",
         _P + "core.forwarder",
-        "        self.state = state\n",
+        "        self.standing.state = state\n",
         "",
     ),
     # Changes of role.

@@ -83,7 +83,7 @@ class PrimaryNode:
             world,
             self.name,
             intent,
-            self.core.intend,
+            self.core.writes.intend,
             lambda error: self.lose(from_os_error(error, "syncing the intent log")),
         )
 
@@ -130,8 +130,8 @@ class PrimaryNode:
         """Ends a stream whose secondary stopped answering."""
         if stream is not self.stream:
             return
-        now, outbox = self.world.clock.now, self.core.outbox
-        if outbox is not None and outbox.drained:
+        now, stands = self.world.clock.now, self.core.stream
+        if stands is not None and stands.outbox.drained:
             self._progress_at = now
         if now - self._progress_at > _LINK_TIMEOUT:
             self.lose(Unavailable(Reason.LINK_LOST, "no progress"))
@@ -189,7 +189,7 @@ class PrimaryNode:
 
     def hold(self, generation: int, seconds: float) -> None:
         """Hold: VM writes wait."""
-        self.core.check_generation(generation, may_be_newer=False)
+        self.core.standing.check_generation(generation, may_be_newer=False)
         if self.core.state is ForwardState.FENCED:
             raise Refused(Reason.FENCED, "no VM writes to hold")
         self.side.admitted(generation)
@@ -213,13 +213,13 @@ class PrimaryNode:
         self, generation: int, deadline: float, answer: Callable[[Any], None]
     ) -> None:
         """StopReplication: answers when everything is applied."""
-        outbox, clock = self.core.outbox, self.world.clock
+        stands, clock = self.core.stream, self.world.clock
         try:
-            self.core.check_generation(generation, may_be_newer=True)
+            self.core.standing.check_generation(generation, may_be_newer=True)
         except BlkcoloError as error:
             answer(error)
             return
-        if outbox is not None and not outbox.drained:
+        if stands is not None and not stands.outbox.drained:
             if clock.now > deadline:
                 answer(DeadlineMissed(Reason.DEADLINE, "not drained"))
                 return
@@ -276,8 +276,8 @@ class PrimaryNode:
                     self.world.note(self.name, text)
                     self.world.tally[f"resync {plan}"] += 1
                 case Ack():
-                    if core.outbox is not None:
-                        core.outbox.acknowledge(message)
+                    if core.stream is not None:
+                        core.stream.outbox.acknowledge(message)
                 case Mismatch():
                     core.mismatch(message)
                 case StreamFailure(error):
@@ -291,9 +291,9 @@ class PrimaryNode:
     def pump(self) -> None:
         """Goes on with the resync, and sends what is there."""
         core = self.core
-        settler = core.settler
-        if settler is not None and settler.needs_sync:
-            self.world.later(self.name, 0.002, self._sync_settled(settler))
+        if core.stream is not None and core.stream.settler.needs_sync:
+            work = self._sync_settled(core.stream.settler)
+            self.world.later(self.name, 0.002, work)
         try:
             stepped = core.resync_step()
         except OSError as error:
@@ -304,8 +304,8 @@ class PrimaryNode:
             self.world.later(
                 self.name, self.world.rng.uniform(0, 0.01), self._pump_again
             )
-        while core.outbox is not None and self.stream is not None:
-            taken = core.outbox.take()
+        while core.stream is not None and self.stream is not None:
+            taken = core.stream.outbox.take()
             if taken is None:
                 break
             self.stream.request(*taken)
@@ -335,7 +335,7 @@ class PrimaryNode:
             return
         if self._held:
             return
-        if core.congested:
+        if core.writes.congested:
             if self.world.scenario.detach:
                 self.lose(self._local.congestion())
             return
@@ -382,8 +382,8 @@ class PrimaryNode:
         pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
         done = self._local.write_each(volume, offsets, pieces)
         self.world.tally["write of a burst"] += done
-        outbox = self.core.outbox
-        seq = outbox.last_seq if outbox is not None else None
+        stands = self.core.stream
+        seq = stands.outbox.last_seq if stands is not None else None
         for at, rest in zip(offsets[done:], pieces[done:], strict=True):
             seq = self._local.write(volume, at, rest)
         return seq
@@ -397,7 +397,7 @@ class PrimaryNode:
         """I6: what is in flight is bounded; I5: no stream, no protection."""
         in_flight = self.core.in_flight_bytes
         assert in_flight < _WINDOW + _BESIDES, f"I6: {in_flight} bytes in flight"
-        assert not (self.core.protected and self.core.outbox is None), "I5: no stream"
+        assert not (self.core.protected and self.core.stream is None), "I5: no stream"
         self.side.check_primary(self.disks)
 
 

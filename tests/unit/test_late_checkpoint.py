@@ -68,8 +68,8 @@ def test_a_commit_of_an_earlier_stream_clears_no_bit_of_this_one() -> None:
     )
     core.start(1)
     core.welcome(Welcome(1, 4, 6, "copy"))
-    core.intend(0, 0, 1)
+    core.writes.intend(0, 0, 1)
     dirty = intent.wanted(everything=False)
     core.do_checkpoint(4, 1)
     assert intent.wanted(everything=False) == dirty
-    assert core.committed is None
+    assert core.standing.committed is None

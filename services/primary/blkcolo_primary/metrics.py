@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from blkcolo_primary.core.comparison import Comparison
     from blkcolo_primary.runtime.group import ForwardGroup
 
 _PREFIX = "blkcolo_primary"
@@ -65,7 +66,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "committed_epoch": (
         "The last committed checkpoint of this stream; no sample before the first.",
-        lambda group: group.core.committed,
+        lambda group: group.core.standing.committed,
     ),
     "intent_log_damaged": (
         "1 where the intent log was unusable at the start: a full resync is due.",
@@ -89,11 +90,11 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "resync_total_bytes": (
         "Bytes that this stream's resync compares in all; no sample without one.",
-        lambda group: group.core.resync.total_bytes if group.core.resync else None,
+        lambda group: _resync_progress(group)[1],
     ),
     "resync_done_bytes": (
         "Bytes of it that are compared.",
-        lambda group: group.core.resync.done_bytes if group.core.resync else None,
+        lambda group: _resync_progress(group)[0],
     ),
     "resync_rate_bytes_per_second": (
         "Its speed; no sample when none runs.",
@@ -122,12 +123,20 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
 }
 
 
+def _resync_progress(group: ForwardGroup) -> tuple[int, int] | tuple[None, None]:
+    """Done and total bytes of this stream's resync."""
+    stream = group.core.stream
+    return (None, None) if stream is None else _progress(stream.resync)
+
+
 def _verify_progress(group: ForwardGroup) -> tuple[int, int] | tuple[None, None]:
     """Done and total bytes of the verify that runs."""
     running = group.core.verification.running
-    if running is None:
-        return None, None
-    return running.comparison.done_bytes, running.comparison.total_bytes
+    return (None, None) if running is None else _progress(running.comparison)
+
+
+def _progress(comparison: Comparison) -> tuple[int, int]:
+    return comparison.done_bytes, comparison.total_bytes
 
 
 class ForwardCollector(Collector):

@@ -81,7 +81,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         """Reports the sent bytes."""
         core = self._groups.find(request.group).core
         if request.generation:
-            core.check_generation(request.generation, may_be_newer=False)
+            core.standing.check_generation(request.generation, may_be_newer=False)
         return pb.GetSentDataSizeResponse(
             sent_bytes=core.traffic.sent_bytes,
             sent_bytes_in_epoch=core.traffic.sent_bytes_in_epoch,
@@ -128,7 +128,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         """Compares both disks."""
         group = self._groups.find(request.group)
         if request.generation:
-            group.core.check_generation(request.generation, may_be_newer=False)
+            group.core.standing.check_generation(request.generation, may_be_newer=False)
         asked = await group.verify.verify(request.number, time_left(context))
         return pb.PrimaryServiceVerifyResponse(report=verify_report(group, asked))
 

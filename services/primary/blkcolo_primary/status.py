@@ -24,23 +24,23 @@ def state_message(state: ForwardState) -> types_pb2.ForwardState.ValueType:
 
 def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStatus:
     """Everything that GetStatus says of a group."""
-    core = group.core
+    core, stream = group.core, group.core.stream
     policy = f"ACK_POLICY_{group.settings.ack_policy.upper()}"
     status = pb.ForwardStatus(
         group=core.group,
         state=state_message(core.state),
         generation=core.generation,
         epoch=core.epoch,
-        committed_epoch=core.committed,
+        committed_epoch=core.standing.committed,
         sent_bytes=core.traffic.sent_bytes,
         sent_bytes_in_epoch=core.traffic.sent_bytes_in_epoch,
-        records_in_epoch=core.outbox.records if core.outbox is not None else 0,
+        records_in_epoch=stream.outbox.records if stream is not None else 0,
         acked_bytes=core.traffic.acked_bytes,
         in_flight_bytes=core.in_flight_bytes,
         unreplicated_bytes=core.traffic.unreplicated_bytes,
         protected=core.protected,
-        resync_done_bytes=core.resync.done_bytes if core.resync else 0,
-        resync_total_bytes=core.resync.total_bytes if core.resync else 0,
+        resync_done_bytes=stream.resync.done_bytes if stream is not None else 0,
+        resync_total_bytes=stream.resync.total_bytes if stream is not None else 0,
         resync_plan=cast("types_pb2.ResyncPlan.ValueType", int(core.plan or 0)),
         resent_bytes=core.traffic.resent_bytes,
         dirty_bytes=core.intent.dirty_bytes,

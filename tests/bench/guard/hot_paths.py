@@ -161,13 +161,13 @@ def forward_path(folder: Path, burst: int = BURST) -> Callable[[], list[bytes]]:
     )
     core.start(1)
     core.welcome(Welcome(1, 0, _EPOCH, "copy"))
-    core.state = ForwardState.REPLICATING  # there is nothing to compare with
+    core.standing.state = ForwardState.REPLICATING  # there is nothing to compare with
     writes = LocalWrites(core, [_VOLUME], _refuse, host=False, clock=time.monotonic)
     content = memoryview(_CONTENT)
 
     def work() -> list[bytes]:
-        outbox = core.outbox
-        assert outbox is not None
+        assert core.stream is not None
+        outbox = core.stream.outbox
         for at in range(0, WRITES, burst):
             if burst == 1:
                 writes.write(0, OFFSETS[at], content)

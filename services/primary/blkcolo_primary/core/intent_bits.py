@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def are_foreign(core: ForwarderCore) -> bool:
     """True if the log is of another copy than the one that has a checkpoint now."""
     base = core.intent.base
-    return core.committed is not None and (
-        base is None or base.replica_id != core.replica_id
+    return core.standing.committed is not None and (
+        base is None or base.replica_id != core.standing.replica_id
     )
 
 
@@ -26,7 +26,8 @@ def finish_clear(core: ForwarderCore, *, durable: bool) -> None:
     Raises:
         OSError: the disk refused; nothing is lost.
     """
-    if core.committed is None:
+    replica_id, committed = core.standing.replica_id, core.standing.committed
+    if committed is None:
         core.intent.abandon_clear()
         return
-    core.intent.finish_clear(Base(core.replica_id, core.committed), durable=durable)
+    core.intent.finish_clear(Base(replica_id, committed), durable=durable)

@@ -212,7 +212,7 @@ class ForwardGroup:
         Raises:
             DeadlineMissed: not drained within `timeout` seconds; still replicating.
         """
-        self.core.check_generation(generation, may_be_newer=True)
+        self.core.standing.check_generation(generation, may_be_newer=True)
         if drain:
             await self.drain(timeout)
         self.core.stop(generation)
@@ -240,12 +240,12 @@ class ForwardGroup:
 
     async def drain(self, timeout: float) -> None:
         """Waits until everything that was written before is applied."""
-        outbox = self.core.outbox
-        if outbox is None:
+        stream = self.core.stream
+        if stream is None:
             return
-        seq = outbox.last_seq
+        outbox, seq = stream.outbox, stream.outbox.last_seq
         if not await self.changed.until(
-            lambda: self.core.outbox is not outbox or outbox.applied_seq >= seq, timeout
+            lambda: self.core.stream is not stream or outbox.applied_seq >= seq, timeout
         ):
             raise DeadlineMissed(
                 Reason.DEADLINE,
@@ -259,7 +259,7 @@ class ForwardGroup:
         Raises:
             Refused: the group is fenced, or the generation is not in force.
         """
-        self.core.check_generation(generation, may_be_newer=False)
+        self.core.standing.check_generation(generation, may_be_newer=False)
         if self.core.state is ForwardState.FENCED:
             raise Refused(
                 Reason.FENCED,
@@ -317,7 +317,7 @@ class ForwardGroup:
         Raises:
             DeadlineMissed: it did not; everything is closed all the same.
         """
-        outbox = self.core.outbox
+        stream = self.core.stream
         self._closing = True
         self.changed.fire()
         try:
@@ -328,7 +328,7 @@ class ForwardGroup:
             await self._clearing.close()
             self.core.intent.abandon_clear()
             await self.vm_writes.close()
-        left = outbox.unapplied_covered_bytes if outbox is not None else 0
+        left = stream.outbox.unapplied_covered_bytes if stream is not None else 0
         if left:
             raise DeadlineMissed(
                 Reason.DEADLINE,
@@ -378,7 +378,7 @@ class ForwardGroup:
         Raises:
             BlkcoloError: refused, or the disk refused; the old size is in force.
         """
-        self.core.check_generation(generation, may_be_newer=False)
+        self.core.standing.check_generation(generation, may_be_newer=False)
         index = self._growth.find(name)
         before, disk = self.volumes[index], self.disks[index]
         extended = disk.size != before.size
@@ -389,7 +389,7 @@ class ForwardGroup:
         with translated("writing the intent log", name):
             self.core.intent.grow(index, size)
             if extended:
-                self.core.intend(index, before.size, size - before.size)
+                self.core.writes.intend(index, before.size, size - before.size)
         if extended:
             self.lose(
                 Unavailable(

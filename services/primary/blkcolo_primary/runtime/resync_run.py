@@ -11,9 +11,8 @@ from blkcolo_primary.runtime.comparison_run import ComparisonRun
 
 if TYPE_CHECKING:
     from blkcolo.wakeup import Wakeup
-    from blkcolo_primary.core.comparison import Comparison
+    from blkcolo_primary.core.forward_stream import ForwardStream
     from blkcolo_primary.core.forwarder import ForwarderCore
-    from blkcolo_primary.core.settler import Settler
     from blkcolo_primary.vm.vm_writes import VmWrites
 
 
@@ -23,22 +22,21 @@ class ResyncRun:
     def __init__(
         self,
         core: ForwarderCore,
-        comparison: Comparison,
-        settler: Settler,
+        stream: ForwardStream,
         vm_writes: VmWrites,
         *,
         work: Wakeup,
         changed: Wakeup,
     ) -> None:
         """Takes the group and its stream; see `ComparisonRun`."""
-        self.comparison = comparison
+        self.comparison = stream.resync
         self._core = core
-        self._settler = settler
+        self._settler = stream.settler
         self._vm_writes = vm_writes
         self._work = work
         self._changed = changed
         self._paced = ComparisonRun(
-            comparison,
+            stream.resync,
             core.resync_step,
             lambda: vm_writes.served_bytes,
             work=work,

@@ -95,12 +95,11 @@ class StreamRun:
         while self._core.state is ForwardState.CONNECTING:
             await self._changed.wait()
         core = self._core
-        if core.resync is None or core.settler is None:
+        if core.stream is None:
             return
         run = self.resync = ResyncRun(
             core,
-            core.resync,
-            core.settler,
+            core.stream,
             self._vm_writes,
             work=self.work,
             changed=self._changed,
@@ -123,22 +122,23 @@ class StreamRun:
         core = self._core
         with translated("writing the intent log"):
             core.welcome(welcome)
-        if core.outbox is None or core.resync is None:
-            raise DataLoss(Reason.INTERNAL, f"group {core.group}: no outbox")
+        stream = core.stream
+        if stream is None:
+            raise DataLoss(Reason.INTERNAL, f"group {core.group}: no stream")
         log = _log.bind(group=core.group, plan=core.plan.name if core.plan else None)
-        log.info("resync starts", bytes=core.resync.total_bytes)
+        log.info("resync starts", bytes=stream.resync.total_bytes)
         if core.intent.base is None and welcome.committed is not None:
             log.warning("no intent log of this copy: everything is compared")
         self._changed.fire()
-        return core.outbox
+        return stream.outbox
 
     def on_ack(self, ack: Ack) -> None:
         """The secondary made progress."""
-        outbox = self._core.outbox
-        if outbox is None:
+        stream = self._core.stream
+        if stream is None:
             return
-        outbox.acknowledge(ack)
-        self._vm_writes.release(outbox)
+        stream.outbox.acknowledge(ack)
+        self._vm_writes.release(stream.outbox)
         self._changed.fire()
 
     def on_mismatch(self, mismatch: Mismatch) -> None:
@@ -158,7 +158,7 @@ class StreamRun:
     @property
     def idle_seconds(self) -> float:
         """For how long the secondary applied nothing of what is under way."""
-        outbox = self._core.outbox
-        if outbox is None or self._link is None:
+        stream = self._core.stream
+        if stream is None or self._link is None:
             return 0.0
-        return self._link.idle_seconds(outbox)
+        return self._link.idle_seconds(stream.outbox)

@@ -62,7 +62,7 @@ class VerifyRuns:
 
         Nothing without a stream since the start: nobody knows which copy it will be.
         """
-        same = self._record.replica_id == self._core.replica_id
+        same = self._record.replica_id == self._core.standing.replica_id
         return self._record if same else VerifyRecord()
 
     def committed(self) -> None:
@@ -115,7 +115,7 @@ class VerifyRuns:
         await run.run(lambda: self._core.verification.running is running)
         if running.complete:
             self._record = VerifyRecord(
-                self._core.replica_id, time.time(), self.verified.checkpoint
+                self._core.standing.replica_id, time.time(), self.verified.checkpoint
             )
             write = _log.debug if running.scrub else _log.info
             write(

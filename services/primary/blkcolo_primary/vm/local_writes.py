@@ -48,6 +48,7 @@ class LocalWrites:
             clock: seconds on a clock that never jumps.
         """
         self._core = core
+        self._writes = core.writes
         self._volumes = volumes
         self._lose = lose
         self._host = host
@@ -86,7 +87,7 @@ class LocalWrites:
             self._mirror(volume, offset, len(data))
             raise
         self.disk_seconds = self._clock() - began
-        return self._core.wrote(volume, offset, data)
+        return self._writes.wrote(volume, offset, data)
 
     def write_each(
         self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
@@ -96,17 +97,17 @@ class LocalWrites:
         The one behind them was refused, and what the disk holds of it is not in the
         stream: `write` is to try it again, and does what is due where it fails.
         """
-        core = self._core
-        if self._host or not core.takes_each:
+        core, writes = self._core, self._writes
+        if self._host or not writes.takes_each:
             return 0
         try:
-            core.intend_each(volume, offsets, len(pieces[0]))
+            writes.intend_each(volume, offsets, len(pieces[0]))
         except OSError:
             return 0
         began = self._clock()
         done = _write(core.disks[volume], offsets, pieces)
         self.disk_seconds = self._clock() - began
-        core.wrote_each(volume, offsets[:done], pieces[:done])
+        writes.wrote_each(volume, offsets[:done], pieces[:done])
         return done
 
     def zero(
@@ -128,13 +129,13 @@ class LocalWrites:
                 self._mirror(volume, offset, length)
             raise
         self.disk_seconds = self._clock() - began
-        return self._core.zeroed(volume, offset, length, trim=trim)
+        return self._writes.zeroed(volume, offset, length, trim=trim)
 
     def _prepare(self, volume: int, offset: int, length: int) -> None:
         """Marks the write's regions; raises OSError, and nothing was written."""
-        if self._core.state is ForwardState.FENCED:
+        if self._core.standing.state is ForwardState.FENCED:
             raise PermissionError(errno.EPERM, "fenced")
-        self._core.intend(volume, offset, length)
+        self._writes.intend(volume, offset, length)
         if self._host and self._core.intent.unsynced(volume, offset, length):
             raise OSError(errno.EIO, "the intent log is not durable")
 
@@ -148,7 +149,7 @@ class LocalWrites:
             for start in range(offset, offset + length, _MIRROR_STEP):
                 content = bytearray(min(_MIRROR_STEP, offset + length - start))
                 self._core.disks[volume].read_into(start, memoryview(content))
-                self._core.wrote(volume, start, memoryview(content))
+                self._writes.wrote(volume, start, memoryview(content))
         except OSError as error:
             name = self._volumes[volume].name
             self._lose(from_os_error(error, "reading the disk back", name, offset))

@@ -66,7 +66,7 @@ class VmWrites:
         #: Bytes that the VM read, wrote or zeroed since the service started, by volume.
         self.served = [0] * len(volumes)
         self.intent_sync = IntentSync(
-            core.intent, core.intend, self._run_slow, self._intent_not_durable
+            core.intent, core.writes.intend, self._run_slow, self._intent_not_durable
         )
         self._flushes: set[asyncio.Task[None]] = set()
         self._local = LocalWrites(
@@ -127,9 +127,9 @@ class VmWrites:
         core = self._core
         if self._hold is not None:
             return True
-        if self._policy.on_disconnect == "freeze" and core.cut_off:
+        if self._policy.on_disconnect == "freeze" and core.standing.cut_off:
             return True
-        if not core.congested:
+        if not core.writes.congested:
             return False
         if self._policy.on_congestion == "detach":
             self._lose(self._local.congestion())
@@ -198,12 +198,12 @@ class VmWrites:
     @property
     def _frozen(self) -> bool:
         """True while no write may be answered, since no secondary has it."""
-        lost = self._core.state is ForwardState.LOST
+        lost = self._core.standing.state is ForwardState.LOST
         return lost and self._policy.on_disconnect == "freeze"
 
     def _wake_sender(self) -> None:
-        outbox = self._core.outbox
-        if outbox is not None and outbox.has_news():
+        stream = self._core.standing.stream
+        if stream is not None and stream.outbox.has_news():
             self._work.fire()
             self._changed.fire()
 
@@ -227,10 +227,10 @@ class VmWrites:
         disk = self._core.disks[volume]
         loop = asyncio.get_running_loop()
         local = loop.run_in_executor(self._slow, disk.sync)
-        outbox = self._core.outbox
-        if self._policy.ack_policy != "applied" or outbox is None:
+        stream = self._core.standing.stream
+        if self._policy.ack_policy != "applied" or stream is None:
             return local
-        remote = self._durable.wait_for(outbox.control(Flush()))
+        remote = self._durable.wait_for(stream.outbox.control(Flush()))
         self._work.fire()
         both = loop.create_task(_both(local, remote), name=f"flush {self._core.group}")
         self._flushes.add(both)
