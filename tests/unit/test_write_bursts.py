@@ -6,7 +6,7 @@ import asyncio
 import errno
 import itertools
 import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +22,9 @@ from blkcolo.nbd.requests import HEADER
 from blkcolo.stream import Batch
 from blkcolo_primary.core.outbox import Outbox
 from tests.memory_files import MemoryFolder
+
+if TYPE_CHECKING:
+    import pytest
 
 SIZE = 1 << 16
 REGION = 4096
@@ -153,6 +156,20 @@ def test_many_equal_writes_come_as_a_burst() -> None:
     assert replies.sent == b"".join(
         struct.pack(">IIQ", 0x67446698, 0, number) for number in range(32)
     )
+
+
+def test_an_export_that_takes_no_bursts_is_asked_for_each_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    export = RecordingExport(frozenset(), None)
+    searched: list[int] = []
+    monkeypatch.setattr(export, "write_each", None)
+    monkeypatch.setattr(write_burst, "find", lambda *_: searched.append(1))
+    wire = b"".join(write(number, number * 64, 64) for number in range(32))
+    replies, _ = asyncio.run(serve(export, wire, []))
+    assert [offset for offset, _, _ in export.writes] == [n * 64 for n in range(32)]
+    assert len(replies.sent) == 16 * 32
+    assert not searched
 
 
 def test_a_refused_write_of_a_burst_is_answered_alone_with_its_error() -> None:

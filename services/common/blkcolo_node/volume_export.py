@@ -18,9 +18,8 @@ from blkcolo_secondary.checkpoint_export import (
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
-    from blkcolo.nbd.export import AllocationExtent, Export
+    from blkcolo.nbd.export import AllocationExtent, Export, WriteEach
     from blkcolo_node.node_group import NodeGroup
 
 
@@ -71,9 +70,10 @@ class VolumeExport:
         """Writes."""
         return self.played.write(offset, data, fua=fua)
 
-    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
-        """Writes those that came together."""
-        return self.played.write_each(offsets, pieces)
+    @property
+    def write_each(self) -> WriteEach | None:
+        """As the role says."""
+        return self.played.write_each
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool

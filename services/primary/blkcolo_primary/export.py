@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from blkcolo.nbd.export import allocation_of
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
-    from blkcolo.nbd.export import AllocationExtent
+    from blkcolo.nbd.export import AllocationExtent, WriteEach
     from blkcolo.storage.posix_files import PosixFile
     from blkcolo.stream import VolumeId
     from blkcolo_primary.runtime.group import ForwardGroup
@@ -26,6 +26,10 @@ class DiskExport:
         self._group = group
         self._volume = volume
         self._disk = disk
+        writes = group.vm_writes
+        self.write_each: WriteEach | None = (
+            partial(writes.write_each, volume) if writes.takes_bursts else None
+        )
 
     @property
     def _id(self) -> VolumeId:
@@ -71,10 +75,6 @@ class DiskExport:
     ) -> asyncio.Future[None] | None:
         """Writes the local disk and forwards."""
         return self._group.vm_writes.write(self._volume, offset, data, fua=fua)
-
-    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
-        """Writes the local disk and forwards, where no reply has to wait."""
-        return self._group.vm_writes.write_each(self._volume, offsets, pieces)
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool

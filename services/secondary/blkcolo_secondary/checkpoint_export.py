@@ -10,7 +10,6 @@ from blkcolo_secondary.buffer.allocation import allocation
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from blkcolo.nbd.export import AllocationExtent
     from blkcolo_secondary.runtime.group import ReplicaGroup
@@ -41,6 +40,9 @@ class CheckpointExport:
     """
 
     read_only = True
+
+    #: Each write is refused by itself.
+    write_each = None
 
     def __init__(self, group: ReplicaGroup, volume: int, epoch: int) -> None:
         """Serves volume number `volume` of the group at checkpoint `epoch`."""
@@ -93,11 +95,6 @@ class CheckpointExport:
         """Refused."""
         del offset, data, fua
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-
-    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
-        """Each is refused by `write`."""
-        del offsets, pieces
-        return 0
 
     def zero(
         self, offset: int, length: int, *, may_trim: bool, fast: bool, fua: bool

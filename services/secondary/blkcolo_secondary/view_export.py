@@ -10,7 +10,6 @@ from blkcolo_secondary.buffer.allocation import allocation
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from blkcolo.nbd.export import AllocationExtent
     from blkcolo.stream import VolumeId
@@ -22,6 +21,9 @@ class ViewExport:
 
     See `blkcolo.nbd.export.Export`.
     """
+
+    #: Writes that came together go one by one.
+    write_each = None
 
     def __init__(self, group: ReplicaGroup, volume: int) -> None:
         """Serves volume number `volume` of the group."""
@@ -77,11 +79,6 @@ class ViewExport:
         self._prepare(offset, len(data))
         self._buffer.write(self._volume, offset, data)
         return self.flush() if fua else None
-
-    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
-        """Each goes through `write`."""
-        del offsets, pieces
-        return 0
 
     def zero(
         self,

@@ -250,13 +250,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next_bursts(self, session: Session) -> None:
         """Handles small writes together, as long as many come one behind the other."""
-        if session.export.read_only:
+        write_each = session.export.write_each
+        if write_each is None:
             return
         while not self._held_up:
             burst = self._received.next_burst(session.size)
             if burst is None:
                 return
-            count = session.export.write_each(burst.offsets, burst.pieces)
+            count = write_each(burst.offsets, burst.pieces)
             if count:
                 self._put((burst.replies(count),))
                 self._answered[_WRITE] += count

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import enum
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from blkcolo.extents import Extent
 
@@ -37,6 +37,12 @@ class Allocation(enum.IntFlag):
 
 
 _ZERO = Allocation.HOLE | Allocation.ZERO
+
+
+#: Takes the offsets and the data of writes of one length, none with FUA, none admitted
+#: yet. Returns how many, from the first on, are done, and need no wait. The next is
+#: handed over by `admit` and `write`, which say what is the matter with it.
+WriteEach: TypeAlias = "Callable[[Sequence[int], Sequence[memoryview]], int]"
 
 
 class AllocationExtent(NamedTuple):
@@ -124,14 +130,9 @@ class Export(Protocol):
         """Writes `data` at byte `offset`; with `fua`, durable when done."""
         ...
 
-    def write_each(self, offsets: Sequence[int], pieces: Sequence[memoryview]) -> int:
-        """Writes of one length that came together, none with FUA, none admitted yet.
-
-        Returns:
-            How many, from the first on, are done, and need no wait. The next is handed
-            over by `admit` and `write`, which say what is the matter with it; 0 where
-            each is to be handed over so.
-        """
+    @property
+    def write_each(self) -> WriteEach | None:
+        """Takes writes that came together; None: each goes by `admit` and `write`."""
         ...
 
     def zero(

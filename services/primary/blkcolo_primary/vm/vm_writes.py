@@ -56,6 +56,8 @@ class VmWrites:
         """
         self._core = core
         self._policy = policy
+        #: No reply waits for the secondary, and no write for the sync of its mark.
+        self.takes_bursts = policy.ack_policy == "async" and not core.host
         self._work = work
         self._changed = changed
         self._lose = lose
@@ -160,8 +162,11 @@ class VmWrites:
     def write_each(
         self, volume: int, offsets: Sequence[int], pieces: Sequence[memoryview]
     ) -> int:
-        """Writes of one length; how many are done: see `nbd.export.Export`."""
-        if self._policy.ack_policy != "async" or self._frozen or self._held_up():
+        """Writes of one length; how many are done: see `nbd.export.WriteEach`.
+
+        Needs `takes_bursts`.
+        """
+        if self._frozen or self._held_up():
             return 0
         began = perf_counter()
         try:
