@@ -147,6 +147,24 @@ def test_commands_do_and_say_what_they_did(stack: Stack) -> None:
     assert not stack.group().paused
 
 
+def test_a_coordinator_that_restarts_takes_no_checkpoint_of_a_paused_group(
+    stack: Stack,
+) -> None:
+    stack.wait_state(PROTECTED)
+    stack.pause()
+    before = stack.group().committed_epoch
+    stack.kill("coordinator")
+    stack.start("coordinator")
+    assert stack.take_checkpoint() == before + 1
+    group = stack.group()
+    assert (group.state, group.paused, group.last_trigger) == (
+        PROTECTED,
+        True,
+        "call",
+    )
+    stack.resume()
+
+
 def test_errors_have_the_documented_exit_codes_and_a_next_step() -> None:
     gone = blkcolo("status", coordinator="127.0.0.1:1")
     assert gone.returncode == 3

@@ -76,6 +76,8 @@ class Checkpointer:
         """Takes one if that is due."""
         record = self._group.record
         self.observe(primary, secondary)
+        if record.paused and self._last_at is None:
+            self._hold_to_last(primary)
         seen = Observation(
             now=time.monotonic(),
             last_at=self._last_at,
@@ -88,6 +90,17 @@ class Checkpointer:
         trigger = policy.decide(record.policy, seen)
         if trigger is not None:
             await self.take(primary.epoch, trigger)
+
+    def _hold_to_last(self, primary: ForwardStatus) -> None:
+        """A coordinator that starts anew takes none where a pause is in force.
+
+        The stream's last checkpoint stays. Where it has none, or something failed, it
+        begins with one all the same: nothing else protects the group.
+        """
+        self._group.all_reached()
+        if primary.protected and self._group.failure is None:
+            self._group.held_to(primary.committed_epoch)
+            self._last_at = time.monotonic()
 
     def observe(
         self, primary: ForwardStatus, secondary: ReplicaStatus | None = None

@@ -230,6 +230,15 @@ class DrivenGroup:
         )
         self.failure = None
 
+    def held_to(self, epoch: int) -> None:
+        """A checkpoint that was committed before protects the group.
+
+        Raises:
+            BlkcoloError: the store refused.
+        """
+        state = self.after(Event.COMMITTED)
+        self.update(durable=False, committed=epoch, state=state)
+
 
 def _error(answer: object) -> BlkcoloError | None:
     return answer if isinstance(answer, BlkcoloError) else None
