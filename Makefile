@@ -29,6 +29,7 @@ QUICK ?=
 .PHONY: help
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '%-12s %s\n' bench-NAME 'One benchmark: $(BENCHES).'
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
@@ -71,27 +72,30 @@ sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
 
 BENCHES := compare checkpoints failover cpu floors cost scale coordinator cores resync growth disk memory
-BENCH_OPTIONS = $(if $(DIR),--dir $(DIR)) $(if $(SIZE),--size $(SIZE)) $(if $(SECONDS),--seconds $(SECONDS)) \
-	$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(OUT),--out $(OUT)) $(if $(QUICK),--quick)
+# All that was named, to every command: each refuses what it does not take.
+BENCH_OPTIONS = $(if $(DIR),--dir=$(DIR)) $(if $(DISK),--disk=$(DISK)) $(if $(ONLY),--only=$(ONLY)) \
+	$(if $(SIZE),--size=$(SIZE)) $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(ROUNDS),--rounds=$(ROUNDS)) \
+	$(if $(QUICK),--quick=$(QUICK))
+BENCH_OUT = $(if $(OUT),--out=$(OUT))
 
 # docs/performance.md says what each measures, and which of the options it takes.
 .PHONY: bench bench-all $(BENCHES:%=bench-%)
-bench: bench-compare ## Compare with QEMU, nbdkit, qemu-nbd (DIR= SIZE= SECONDS= ROUNDS= QUICK=1).
+bench: bench-compare ## Compare with QEMU, nbdkit, qemu-nbd (DIR= SIZE= SECONDS= ROUNDS= OUT= QUICK=1).
 $(BENCHES:%=bench-%): bench-%: $(BENCH_STAMP)
 	@sh tests/bench/peers/install.sh
-	@$(BIN)/python -m tests.bench $* $(BENCH_OPTIONS)
+	@exec $(BIN)/python -m tests.bench $* $(BENCH_OPTIONS) $(BENCH_OUT)
 
-bench-all: $(BENCH_STAMP) ## All benchmarks, half an hour (DIR= DISK= ONLY=cpu,cost QUICK=1), see docs/performance.md.
+bench-all: $(BENCH_STAMP) ## All benchmarks, half an hour (DIR= DISK= ONLY=cpu,cost OUT= QUICK=1), see docs/performance.md.
 	@sh tests/bench/peers/install.sh
-	@$(BIN)/python -m tests.bench all $(BENCH_OPTIONS) $(if $(DISK),--disk $(DISK)) $(if $(ONLY),--only $(ONLY))
+	@exec $(BIN)/python -m tests.bench all $(BENCH_OPTIONS) $(BENCH_OUT)
 
 .PHONY: bench-docs
 bench-docs: $(BENCH_STAMP) ## Take what was measured (OUT=) as the docs' figures and tables.
-	@$(BIN)/python -m tests.bench docs $(if $(OUT),--from $(OUT))
+	@$(BIN)/python -m tests.bench docs $(BENCH_OPTIONS) $(if $(OUT),--from=$(OUT))
 
 .PHONY: bench-counts
 bench-counts: $(TEST_STAMP) ## Take the hot paths' operation counts as what is allowed.
-	@$(BIN)/python -m tests.bench counts $(BENCH_OPTIONS)
+	@$(BIN)/python -m tests.bench counts $(BENCH_OPTIONS) $(BENCH_OUT)
 
 .PHONY: check
 check: $(TEST_STAMP) ## Run all static checks.

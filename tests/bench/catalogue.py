@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.measure import (
     checkpoints,
+    compare,
     coordinator,
     cores,
     cost,
@@ -18,44 +18,16 @@ from tests.bench.measure import (
     resync,
     scale,
 )
-from tests.bench.measure.compare import Plan, compare
-from tests.bench.report.findings import Found
-from tests.bench.report.record import Settings
+from tests.bench.report.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from tests.bench.report.findings import Finding
+    from tests.bench.measure.run import Run
+    from tests.bench.report.findings import Found
 
 _MIB = 1 << 20
 _GIB = 1 << 30
-
-
-class Run(NamedTuple):
-    """What a benchmark gets: an empty folder, settings, where to tell of progress."""
-
-    folder: Path
-    settings: Settings
-    say: Callable[[str], None]
-
-    @property
-    def size(self) -> int:
-        """Bytes of each image."""
-        assert self.settings.size is not None
-        return self.settings.size
-
-    @property
-    def seconds(self) -> float:
-        """The length of each load."""
-        assert self.settings.seconds is not None
-        return self.settings.seconds
-
-    @property
-    def rounds(self) -> int:
-        """How often each load is run."""
-        assert self.settings.rounds is not None
-        return self.settings.rounds
 
 
 class Bench(NamedTuple):
@@ -64,11 +36,14 @@ class Bench(NamedTuple):
     Attributes:
         name: of the command, the target and the files.
         what: it measures, in a line.
-        settings: those of the docs' figures; what is None it does not take.
-        quick: to see that it works.
+        settings: those of the docs' figures and of the goals; what is None it does not
+            take.
+        quick: to see that it works; no image may be smaller, no load shorter.
         takes: seconds with the docs' settings, about.
         measure: runs it.
         on_disk: its folder must not be tmpfs.
+        files: so many of an image's size it keeps at once, at most: images and undo.
+        least_room: bytes that it needs whatever the image's size is.
     """
 
     name: str
@@ -78,14 +53,22 @@ class Bench(NamedTuple):
     takes: int
     measure: Callable[[Run], Found]
     on_disk: bool = False
+    files: int = 4
+    least_room: int = 512 * _MIB
 
+    def room(self, settings: Settings) -> int:
+        """Bytes that must be free in its folder."""
+        return max(self.files * (settings.size or 0), self.least_room)
 
-def _compare(run: Run) -> Found:
-    return compare(Plan(run.size, run.rounds, run.seconds), run.folder, run.say)
-
-
-def _found(findings: list[Finding]) -> Found:
-    return Found(findings=findings)
+    def not_judged(self, settings: Settings, file_system: str) -> str:
+        """Why its goals say nothing of a run like this; empty where they do."""
+        if settings.quick:
+            return "a quick run only shows that it works"
+        if not settings.reach(self.settings):
+            return f"the goals are of {self.settings.text()}, or longer"
+        if file_system != "tmpfs" and not self.on_disk:
+            return f"the goals are of images on tmpfs, not on {file_system}"
+        return ""
 
 
 #: In the order of `make bench-all`: what depends most on a quiet machine comes first.
@@ -98,7 +81,8 @@ BENCHES = (
         Settings(512 * _MIB, 2, 5),
         Settings(64 * _MIB, 0.3, 2, quick=True),
         340,
-        _compare,
+        compare.measure,
+        files=9,
     ),
     Bench(
         "checkpoints",
@@ -107,7 +91,7 @@ BENCHES = (
         Settings(_GIB, 10),
         Settings(64 * _MIB, 2, quick=True),
         90,
-        lambda run: _found(checkpoints.measure(run.folder, run.size, run.seconds)),
+        checkpoints.measure,
     ),
     Bench(
         "failover",
@@ -116,7 +100,7 @@ BENCHES = (
         Settings(4 * _GIB),
         Settings(64 * _MIB, quick=True),
         50,
-        lambda run: _found(failover.measure(run.folder, run.size)),
+        failover.measure,
     ),
     Bench(
         "cpu",
@@ -124,7 +108,7 @@ BENCHES = (
         Settings(512 * _MIB, 3),
         Settings(64 * _MIB, 1, quick=True),
         35,
-        lambda run: cpu.measure(run.folder, run.size, run.seconds, run.say),
+        cpu.measure,
     ),
     Bench(
         "floors",
@@ -132,7 +116,8 @@ BENCHES = (
         Settings(256 * _MIB, rounds=5),
         Settings(32 * _MIB, rounds=2, quick=True),
         10,
-        lambda run: floors.measure(run.folder, run.size, run.rounds),
+        floors.measure,
+        files=2,
     ),
     Bench(
         "cost",
@@ -140,7 +125,7 @@ BENCHES = (
         Settings(512 * _MIB, 4),
         Settings(64 * _MIB, 1, quick=True),
         40,
-        lambda run: _found(cost.measure(run.folder, run.size, run.seconds)),
+        cost.measure,
     ),
     Bench(
         "scale",
@@ -148,7 +133,7 @@ BENCHES = (
         Settings(seconds=3, rounds=3),
         Settings(seconds=1, rounds=1, quick=True),
         40,
-        lambda run: _found(scale.measure(run.folder, run.seconds, run.rounds)),
+        scale.measure,
     ),
     Bench(
         "coordinator",
@@ -156,7 +141,7 @@ BENCHES = (
         Settings(seconds=5),
         Settings(seconds=2, quick=True),
         60,
-        lambda run: coordinator.measure(run.folder, run.seconds, run.say),
+        coordinator.measure,
     ),
     Bench(
         "cores",
@@ -164,7 +149,7 @@ BENCHES = (
         Settings(rounds=5),
         Settings(rounds=2, quick=True),
         15,
-        lambda run: _found(cores.measure(run.folder, run.rounds)),
+        cores.measure,
     ),
     Bench(
         "resync",
@@ -172,7 +157,7 @@ BENCHES = (
         Settings(1536 * _MIB, 4),
         Settings(256 * _MIB, 1, quick=True),
         45,
-        lambda run: resync.measure(run.folder, run.size, run.seconds, run.say),
+        resync.measure,
     ),
     Bench(
         "growth",
@@ -181,7 +166,8 @@ BENCHES = (
         Settings(4 * _GIB, 4),
         Settings(256 * _MIB, 1, quick=True),
         190,
-        lambda run: growth.measure(run.folder, run.size, run.seconds, run.say),
+        growth.measure,
+        least_room=6 * _GIB,  # both sides of 512 thousand blocks, and the rest
     ),
     Bench(
         "disk",
@@ -189,8 +175,9 @@ BENCHES = (
         Settings(256 * _MIB, 1, 3),
         Settings(64 * _MIB, 0.3, 1, quick=True),
         150,
-        lambda run: replace(_compare(run), findings=[]),  # the goals are of tmpfs
+        compare.measure_on_disk,
         on_disk=True,
+        files=9,
     ),
     Bench(
         "memory",
@@ -198,7 +185,7 @@ BENCHES = (
         Settings(512 * _MIB, 600),
         Settings(64 * _MIB, 20, quick=True),
         610,
-        lambda run: memory.measure(run.folder, run.size, run.seconds),
+        memory.measure,
     ),
 )
 BY_NAME = {each.name: each for each in BENCHES}

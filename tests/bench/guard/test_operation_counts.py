@@ -5,9 +5,7 @@ What made a path dearer on purpose is written down by `make bench-counts`.
 
 from __future__ import annotations
 
-import json
 import platform
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,46 +15,34 @@ from blkcolo.nbd.receive_buffer import ReceiveBuffer
 from blkcolo_primary.vm.local_writes import LocalWrites
 from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
 from blkcolo_secondary.stream.receiver import Receiver
-from tests.bench.guard import hot_paths
+from tests.bench.guard import baseline, hot_paths
 from tests.bench.guard.hot_paths import Operations
 from tests.tools import in_ci
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-BASELINE = Path(__file__).with_name("operation_counts.json")
 #: More than this beyond the baseline fails.
 _TOLERANCE = 1.15
 _PATHS = ("parse", "parse alone", "forward", "forward alone", "receive", "apply")
 
 
-def save_baseline(found: Mapping[str, Operations]) -> None:
-    """Takes what was found as what is allowed."""
-    counted = {name: each._asdict() for name, each in found.items()}
-    content = {"python": _python(), "operations_a_request": counted}
-    BASELINE.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def _python() -> str:
-    return ".".join(platform.python_version_tuple()[:2])
-
-
 def _allowed() -> dict[str, Operations]:
     """The baseline; where it is of another Python it says nothing: a visible skip."""
-    baseline = json.loads(BASELINE.read_text())
-    if baseline["python"] != _python():
+    kept, here = baseline.load(), baseline.python()
+    if kept.python != here:
         reason = (
-            f"the operation counts are of Python {baseline['python']}, this is"
-            f" {_python()}: the hot paths are not guarded"
+            f"the operation counts are of Python {kept.python}, this is"
+            f" {here}: the hot paths are not guarded"
         )
         if in_ci():
             pytest.fail(
-                f"{reason}; run the tests with Python {baseline['python']}"
+                f"{reason}; run the tests with Python {kept.python}"
                 " (make PYTHON=...), or take new counts with make bench-counts"
             )
         pytest.skip(reason)
-    counts = baseline["operations_a_request"]
-    return {name: Operations(**each) for name, each in counts.items()}
+    return kept.allowed
 
 
 def dearer(

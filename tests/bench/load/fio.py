@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.tools import run
+from tests.tools import require_tool, run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.bench.load.loads import Load
 
 _NS_PER_US = 1000
@@ -45,6 +49,30 @@ def measure(
     most = [] if rate is None else [f"--rate_iops={rate}"]
     output = run(*command(uri, load, seconds, size), *most, timeout=seconds + 60)
     return parse(output)
+
+
+@contextlib.contextmanager
+def in_background(
+    uri: str, load: Load, seconds: float, size: int, *, rate: int
+) -> Iterator[subprocess.Popen[str]]:
+    """The same meanwhile; fio ends with the block, or the block's error ends it.
+
+    Raises:
+        AssertionError: fio or a request failed.
+    """
+    name, *options = [*command(uri, load, seconds, size), f"--rate_iops={rate}"]
+    with subprocess.Popen(
+        [require_tool(name), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as started:
+        try:
+            yield started
+            output, _ = started.communicate(timeout=60)
+        finally:
+            started.kill()
+    assert started.returncode == 0, output
 
 
 def parse(output: str) -> Measured:

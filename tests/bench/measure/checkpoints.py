@@ -21,16 +21,16 @@ from tests.bench.load.loads import BY_NAME, Load
 from tests.bench.peers import pair
 from tests.bench.peers.images import fill
 from tests.bench.peers.peer import timed_ms
-from tests.bench.report.findings import Finding
+from tests.bench.report.findings import Finding, Found
 from tests.stack import wait_until
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
-    from pathlib import Path
     from typing import Any
 
+    from tests.bench.measure.run import Run
     from tests.stack import Stack
 
 _MIB = 1 << 20
@@ -98,34 +98,36 @@ class Observed:
         return len({call.epoch for call in self.calls}) / self.seconds
 
 
-def measure(folder: Path, size: int, seconds: float) -> list[Finding]:
-    """Runs on a pair with images of `size` bytes, each kind of run `seconds` long."""
-    base = folder / "base.img"
+def measure(run: Run) -> Found:
+    """Runs on a pair, each kind of run as many seconds long as a load is."""
+    size = run.size
+    base = run.folder / "base.img"
     fill(base, size)
     without, during = Observed(), Observed()
-    with pair.running(folder, base) as under_test:
+    with pair.running(run.folder, base) as under_test:
         base.unlink()
         stack = under_test.stack
         stack.pause()
         for _ in range(_ROUNDS):
             for observed in (without, during):
-                load = (stack.uri("primary"), _QD32, seconds / _ROUNDS, size)
-                with write_load.in_background(*load) as run:
-                    ticks, calls = _tick(stack, run, checkpoints=observed is during)
-                    observed.add(run.result(), ticks, calls)
+                load = (stack.uri("primary"), _QD32, run.seconds / _ROUNDS, size)
+                with write_load.in_background(*load) as writes:
+                    ticks, calls = _tick(stack, writes, checkpoints=observed is during)
+                    observed.add(writes.result(), ticks, calls)
         small = _commit_ms(stack, _MIB, size)
         large = _commit_ms(stack, size, size)
-    return [
+    found = [
         *_stall(without, during),
         *_duration(during),
         Finding("checkpoint of 1 MiB, p50", small, "ms"),
         Finding(f"checkpoint of {size // _MIB} MiB, p50", large, "ms"),
         Finding("ratio of the two", large / small, "x", 2),
     ]
+    return Found(found)
 
 
 def _tick(
-    stack: Stack, run: Future[array[int]], *, checkpoints: bool
+    stack: Stack, writes: Future[array[int]], *, checkpoints: bool
 ) -> tuple[list[int], list[Call]]:
     """The ticks of the clock until the load ends, and a checkpoint at each of them.
 
@@ -136,7 +138,7 @@ def _tick(
     ticks: list[int] = []
     calls: list[tuple[int, Any, list[int]]] = []
     due = time.monotonic_ns()
-    while not run.done():
+    while not writes.done():
         time.sleep(max(0, due - time.monotonic_ns()) / 1e9)
         ticks.append(time.monotonic_ns())
         due += _PERIOD_NS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tests.bench.load import fio
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bench.load.loads import Load
+    from tests.bench.measure.run import Run
     from tests.bench.peers.peer import Burst, Peer
 
 _SECTOR = 512
@@ -37,16 +38,12 @@ class Plan:
     """What a comparison runs.
 
     Attributes:
-        size: bytes of each image.
-        rounds: how often each load is run on each peer.
-        seconds: how long each time.
+        run: where, and with which settings.
         loads: the loads.
         peers: the peers' names.
     """
 
-    size: int
-    rounds: int
-    seconds: float
+    run: Run
     loads: tuple[Load, ...] = LOADS
     peers: tuple[str, ...] = tuple(PEERS)
 
@@ -59,29 +56,39 @@ class _Comparison:
     samples: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)
 
 
-def compare(plan: Plan, folder: Path, say: Callable[[str], None]) -> Found:
-    """Runs it in a folder that is empty.
+def measure(run: Run) -> Found:
+    """All loads on all peers."""
+    return compare(Plan(run))
+
+
+def measure_on_disk(run: Run) -> Found:
+    """The same without a verdict: the goals are of tmpfs."""
+    return replace(measure(run), findings=[])
+
+
+def compare(plan: Plan) -> Found:
+    """Runs it.
 
     Raises:
         AssertionError: the peers did not begin alike, or a replica was not the last
             checkpoint after failover.
     """
-    running = _Comparison(plan)
-    base = folder / "base.img"
-    fill(base, plan.size)
+    running, run = _Comparison(plan), plan.run
+    base = run.folder / "base.img"
+    fill(base, run.size)
     with contextlib.ExitStack() as stack:
         peers: list[Peer] = [
-            stack.enter_context(PEERS[name](folder, base)) for name in plan.peers
+            stack.enter_context(PEERS[name](run.folder, base)) for name in plan.peers
         ]
         check_alike(peers, base)
         base.unlink()
-        for number in range(plan.rounds):
-            say(f"round {number + 1} of {plan.rounds}")
+        for number in range(run.rounds):
+            run.say(f"round {number + 1} of {run.rounds}")
             for load in plan.loads:
                 for each in order(peers, number):
-                    _run_load(running, load, each, say)
-                    _write_back(folder)
-        found = [(each, each.check_replica(_burst(plan))) for each in peers]
+                    _run_load(running, load, each)
+                    _write_back(run.folder)
+        found = [(each, each.check_replica(_burst(run))) for each in peers]
     checks = {each.name: text for each, text in found if text is not None}
     result = Found(checks=checks, samples=running.samples)
     result.findings.extend(judged(result.rates))
@@ -113,15 +120,13 @@ def order(peers: Sequence[Peer], number: int) -> list[Peer]:
     return rotated[::-1] if number % 2 else rotated
 
 
-def _run_load(
-    running: _Comparison, load: Load, peer: Peer, say: Callable[[str], None]
-) -> None:
-    plan = running.plan
-    found = fio.measure(peer.uri, load, plan.seconds, plan.size)
+def _run_load(running: _Comparison, load: Load, peer: Peer) -> None:
+    plan, run = running.plan, running.plan.run
+    found = fio.measure(peer.uri, load, run.seconds, run.size)
     peer.after_burst()
     by_peer = running.samples.setdefault(load.name, {name: [] for name in plan.peers})
     by_peer[peer.name].append(found._asdict())
-    say(
+    run.say(
         f"{load.name:20} {peer.name:20} {found.iops:9.0f} IOPS"
         f" {found.mib_per_second:7.0f} MiB/s  p50 {found.p50_us:7.0f} us"
         f"  p99 {found.p99_us:7.0f} us"
@@ -138,10 +143,10 @@ def _write_back(folder: Path) -> None:
                     os.fsync(file.fileno())
 
 
-def _burst(plan: Plan) -> Burst:
-    load, seconds = BY_NAME["4k randwrite QD32"], min(plan.seconds, 1)
+def _burst(run: Run) -> Burst:
+    load, seconds = BY_NAME["4k randwrite QD32"], min(run.seconds, 1)
 
     def write(uri: str) -> None:
-        fio.measure(uri, load, seconds, plan.size)
+        fio.measure(uri, load, seconds, run.size)
 
     return write

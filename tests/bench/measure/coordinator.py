@@ -27,8 +27,8 @@ from tests.bench.report.findings import Finding, Found, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
+    from tests.bench.measure.run import Run
     from tests.bench.measure.simulated_nodes import Nodes
 
 _COUNTS = (10, 100, 1000)
@@ -38,7 +38,7 @@ _GOAL = 50
 _GRPC = "with gRPC"
 
 
-def measure(folder: Path, seconds: float, say: Callable[[str], None]) -> Found:
+def measure(run: Run) -> Found:
     """The coordinator's CPU by the number of groups."""
     logs.configure("coordinator", "critical", "json")
     grid = Grid("The coordinator's process alone", "groups", {})
@@ -46,12 +46,12 @@ def measure(folder: Path, seconds: float, say: Callable[[str], None]) -> Found:
     with simulated_nodes.process() as nodes:
         for how, pair_of in _HOWS.items():
             for count in _COUNTS:
-                say(f"{count} groups {how}")
-                scratch = folder / f"{count} {how}"
+                run.say(f"{count} groups {how}")
+                scratch = run.folder / f"{count} {how}"
                 scratch.mkdir()
                 settings = CoordinatorSettings(data_dir=scratch)
                 used, of_nodes, rate = uvloop.run(
-                    _drive(settings, count, nodes, pair_of, seconds)
+                    _drive(settings, count, nodes, pair_of, run.seconds)
                 )
                 cells = grid.cells.setdefault(f"{count:,}", {})
                 cells[f"{how}: % of a core"] = used

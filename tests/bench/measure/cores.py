@@ -23,10 +23,12 @@ from blkcolo.stream import Batch, VolumeId, extend_digest
 from blkcolo_primary.core.outbox import Outbox
 from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
 from blkcolo_secondary.stream.receiver import Receiver
-from tests.bench.report.findings import Finding
+from tests.bench.report.findings import Finding, Found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.bench.measure.run import Run
 
 _MIB = 1 << 20
 _SIZE = 64 * _MIB
@@ -34,9 +36,10 @@ _VOLUME = VolumeId("disk", "0", _SIZE)
 _ROUNDS = 24
 
 
-def measure(folder: Path, rounds: int) -> list[Finding]:
+def measure(run: Run) -> Found:
     """4 KiB and 1 MiB records, the best of the rounds; factors above 1 are a gain."""
     memory.keep_large_blocks()  # as the services do
+    folder, rounds = run.folder, run.rounds
     found: list[Finding] = []
     for name, length in (("4 KiB", 4096), ("1 MiB", _MIB)):
         alone = min(_seconds(folder, length, _in_turn) for _ in range(rounds))
@@ -61,7 +64,7 @@ def measure(folder: Path, rounds: int) -> list[Finding]:
                 "x",
             ),
         ]
-    return found
+    return Found(found)
 
 
 def _forward_seconds(folder: Path, length: int, threads: int) -> float:

@@ -9,12 +9,11 @@ from tests.bench.load.loads import BY_NAME, Load
 from tests.bench.measure.usage import cpu_seconds, resident_mib
 from tests.bench.peers import pair
 from tests.bench.peers.images import fill
-from tests.bench.report.findings import Finding
+from tests.bench.report.findings import Finding, Found
 from tests.stack import NAMES, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from tests.bench.measure.run import Run
     from tests.stack import Stack
 
 _GIB = 1 << 30
@@ -22,8 +21,9 @@ _MIB = 1 << 20
 _LOADS = ("4k randwrite QD32", "1M write QD8")
 
 
-def measure(folder: Path, size: int, seconds: float) -> list[Finding]:
-    """Runs on a pair with images of `size` bytes, each load `seconds` long."""
+def measure(run: Run) -> Found:
+    """Runs on a pair at two loads."""
+    folder, size, seconds = run.folder, run.size, run.seconds
     base = folder / "base.img"
     fill(base, size)
     found: list[Finding] = []
@@ -34,7 +34,7 @@ def measure(folder: Path, size: int, seconds: float) -> list[Finding]:
             found += _cpu(stack, BY_NAME[name], seconds, size)
         found += _memory(stack, seconds, size)
         found.append(_amplification(stack, size))
-    return found
+    return Found(found)
 
 
 def _cpu(stack: Stack, load: Load, seconds: float, size: int) -> list[Finding]:

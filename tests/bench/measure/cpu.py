@@ -13,38 +13,34 @@ from tests.bench.report.findings import Found, Grid
 from tests.stack import NAMES, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from tests.bench.load.loads import Load
+    from tests.bench.measure.run import Run
     from tests.bench.peers.pair import Pair
 
 _US = 1_000_000
 _WARM_UP_SECONDS = 0.5
 
 
-def measure(
-    folder: Path, size: int, seconds: float, say: Callable[[str], None]
-) -> Found:
-    """Runs each load on a pair with images of `size` bytes."""
-    base = folder / "base.img"
-    fill(base, size)
+def measure(run: Run) -> Found:
+    """Runs each load on a pair."""
+    base = run.folder / "base.img"
+    fill(base, run.size)
     grid = Grid("Microseconds of CPU a request", "load", {})
-    with pair.running(folder, base) as under_test:
+    with pair.running(run.folder, base) as under_test:
         base.unlink()
         for load in LOADS:
-            say(load.name)
-            grid.cells[load.name] = _microseconds(under_test, load, size, seconds)
+            run.say(load.name)
+            grid.cells[load.name] = _microseconds(under_test, load, run)
     return Found(grids=[grid])
 
 
-def _microseconds(
-    under_test: Pair, load: Load, size: int, seconds: float
-) -> dict[str, float]:
+def _microseconds(under_test: Pair, load: Load, run: Run) -> dict[str, float]:
     stack = under_test.stack
-    fio.measure(under_test.uri, load, _WARM_UP_SECONDS, size)
+    fio.measure(under_test.uri, load, _WARM_UP_SECONDS, run.size)
     before = {name: cpu(stack.processes[name].pid) for name in NAMES}
-    requests = fio.measure(under_test.uri, load, seconds, size).iops * seconds
+    requests = (
+        run.seconds * fio.measure(under_test.uri, load, run.seconds, run.size).iops
+    )
     wait_until(lambda: stack.primary_status().in_flight_bytes == 0, "applied", 60)
     cells = {}
     for name in ("primary", "secondary", "coordinator"):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.queues import Queue
 
+    from tests.bench.measure.run import Run
+
 _MIB = 1 << 20
 _US = 1_000_000
 _OPTIONS = [("grpc.max_receive_message_length", MESSAGE_LIMIT)]
@@ -59,11 +61,11 @@ _SUMS = {
 }
 
 
-def measure(folder: Path, size: int, rounds: int) -> Found:
-    """Goes over `size` bytes in each step; the cheapest of so many rounds."""
+def measure(run: Run) -> Found:
+    """Goes over an image's size in each step; the cheapest of the rounds."""
     memory.keep_large_blocks()  # as the services do
-    pieces = size // _MIB
-    local = [_local(folder, pieces) for _ in range(rounds)]
+    rounds, pieces = run.rounds, run.size // _MIB
+    local = [_local(run.folder, pieces) for _ in range(rounds)]
     cells = {name: min(each[name] for each in local) for name in local[0]}
     cells[_SOCKET] = min(_receive(pieces) for _ in range(rounds))
     streams = [_stream(pieces) for _ in range(rounds)]

@@ -20,9 +20,11 @@ from tests.bench.report.findings import Finding, Found, Grid, Panel
 from tests.stack import NAMES, PROTECTED, Stack, running, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from tests.bench.measure.run import Run
 
 _MIB = 1 << 20
 _KIB = 1 << 10
@@ -41,10 +43,9 @@ _WRITTEN = 64 * _MIB
 _CPU = "% of a core"
 
 
-def measure(
-    folder: Path, size: int, seconds: float, say: Callable[[str], None]
-) -> Found:
-    """Takes `seconds` for each point; `size` is that of the filled volume."""
+def measure(run: Run) -> Found:
+    """Takes the seconds for each point; the size is that of the filled volume."""
+    folder, seconds, say = run.folder, run.seconds, run.say
     found = Found()
     say("by write rate")
     found.panels.append(_by_rate(folder / "rates", seconds))
@@ -64,7 +65,7 @@ def measure(
     found.panels.append(by_blocks)
     found.findings.extend(_of_undo_index(by_blocks.lines["secondary"], behind))
     say("of holes, and filled")
-    found.grids.append(_holes_and_filled(folder, size, seconds))
+    found.grids.append(_holes_and_filled(folder, run.size, seconds))
     return found
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from statistics import linear_regression
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.load import fio
 from tests.bench.load.loads import BY_NAME
@@ -15,7 +14,7 @@ from tests.bench.report.findings import Finding, Found, Panel
 from tests.stack import NAMES, Stack, running
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.bench.measure.run import Run
 
 _LOAD = BY_NAME["4k randwrite QD32"]
 _RATE = 8000
@@ -25,32 +24,79 @@ _SAMPLES = 300
 _WINDOWS = 16
 #: A rise of so many MiB a minute is less than a hundredth of a service in a minute.
 _FLAT = 0.25
+_PER_MINUTE = "MiB a minute"
+
+#: Of one service: the time since the start, and MiB.
+Points = list[tuple[float, float]]
 
 
-def measure(folder: Path, size: int, seconds: float) -> Found:
-    """Samples private memory under a steady load; fits a line behind the warm-up."""
+class Part(NamedTuple):
+    """A part of the run, its line of best fit, and whether that has a goal."""
+
+    name: str
+    left_out: float
+    goal: float | None = None
+
+
+#: Memory rises while it warms up, and may stand behind that: each line says one thing.
+_PARTS = (
+    Part("over the whole run", 0),
+    Part("behind the first fifth", _WARM_UP, _FLAT),
+    Part("over the last half", 0.5),
+)
+
+
+def measure(run: Run) -> Found:
+    """Samples private memory under a steady load; fits lines to it."""
     panel = Panel(f"Memory, {_RATE} writes a second", "seconds", "MiB", {})
     with running(
-        folder, sizes=(size,), max_interval=1.0, policy_options=POLICY
+        run.folder, sizes=(run.size,), max_interval=1.0, policy_options=POLICY
     ) as stack:
-        _sample(stack, size, seconds, panel)
-    return Found(findings=judged(panel, seconds), panels=[panel])
+        _sample(stack, run, panel)
+    return Found(findings=judged(panel, run.seconds), panels=[panel])
 
 
-def _sample(stack: Stack, size: int, seconds: float, panel: Panel) -> None:
+def _sample(stack: Stack, run: Run, panel: Panel) -> None:
     uri, began = stack.uri("primary"), time.monotonic()
-    with ThreadPoolExecutor(1) as thread:
-        writing = thread.submit(fio.measure, uri, _LOAD, seconds, size, rate=_RATE)
-        while not writing.done() and time.monotonic() - began < seconds:
-            at = time.monotonic() - began
+    with fio.in_background(uri, _LOAD, run.seconds, run.size, rate=_RATE) as load:
+        while load.poll() is None and (at := time.monotonic() - began) < run.seconds:
             for name in NAMES:
                 used = resident_mib(stack.processes[name].pid)
                 panel.lines.setdefault(name, []).append((at, used))
-            time.sleep(seconds / _SAMPLES)
-        writing.result()
+            time.sleep(run.seconds / _SAMPLES)
 
 
-def _slope_of_lows(points: list[tuple[float, float]]) -> float:
+def judged(panel: Panel, seconds: float) -> list[Finding]:
+    """The lines of best fit of each service, and where it began, ended and peaked."""
+    found = []
+    for name, line in panel.lines.items():
+        found += [_slope(name, part, line, seconds) for part in _PARTS]
+        points = _behind(line, _WARM_UP * seconds)
+        slope, start = linear_regression(*zip(*points, strict=True))
+        first, last = (start + slope * points[end][0] for end in (0, -1))
+        peak = max(y for _, y in line)
+        found += [
+            Finding(f"{name}: slope of the lows", _of_lows(points), _PER_MINUTE, _FLAT),
+            Finding(f"{name}: from, by the line behind the first fifth", first, "MiB"),
+            Finding(f"{name}: to, by that line", last, "MiB"),
+            Finding(f"{name}: peak", peak, "MiB"),
+        ]
+    return found
+
+
+def _slope(name: str, part: Part, line: Points, seconds: float) -> Finding:
+    points = _behind(line, part.left_out * seconds)
+    slope = linear_regression(*zip(*points, strict=True)).slope
+    minutes = seconds * (1 - part.left_out) / 60
+    what = f"{name}: slope of the line {part.name}, {minutes:.1f} minutes"
+    return Finding(what, slope, _PER_MINUTE, part.goal)
+
+
+def _behind(line: Points, seconds: float) -> Points:
+    return [(x / 60, y) for x, y in line if x >= seconds]
+
+
+def _of_lows(points: Points) -> float:
     """Of the lowest point of each window: queues fill and drain, a leak stays."""
     length = -(-len(points) // _WINDOWS)
     lows = [
@@ -58,25 +104,3 @@ def _slope_of_lows(points: list[tuple[float, float]]) -> float:
         for start in range(0, len(points), length)
     ]
     return linear_regression(*zip(*lows, strict=True)).slope
-
-
-def judged(panel: Panel, seconds: float) -> list[Finding]:
-    """Slopes of the lines of best fit; each service's, and where it began and ended."""
-    found = []
-    per_minute = "MiB a minute"
-    minutes = seconds * (1 - _WARM_UP) / 60
-    for name, line in panel.lines.items():
-        points = [(x / 60, y) for x, y in line if x >= seconds * _WARM_UP]
-        slope, start = linear_regression(*zip(*points, strict=True))
-        first, last = (start + slope * points[end][0] for end in (0, -1))
-        what = f"{name}: slope over the last {minutes:.1f} minutes"
-        found += [
-            Finding(what, slope, per_minute, _FLAT),
-            Finding(
-                f"{name}: slope of the lows", _slope_of_lows(points), per_minute, _FLAT
-            ),
-            Finding(f"{name}: from, by that line", first, "MiB"),
-            Finding(f"{name}: to", last, "MiB"),
-            Finding(f"{name}: peak", max(y for _, y in points), "MiB"),
-        ]
-    return found

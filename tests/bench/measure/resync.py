@@ -20,6 +20,8 @@ from tests.stack import MIB, PROTECTED, Stack, wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.bench.measure.run import Run
+
 _RESYNCING = types_pb2.FORWARD_STATE_RESYNCING
 _ASK_SECONDS = 0.05
 _AT_ONCE = 16
@@ -48,15 +50,13 @@ _LOADS = (
 )
 
 
-def measure(
-    folder: Path, size: int, seconds: float, say: Callable[[str], None]
-) -> Found:
-    """A volume of `size` bytes, half of it data and half holes."""
+def measure(run: Run) -> Found:
+    """A volume half of which is data and half holes."""
     grid = Grid("MiB a second that the VM writes", "writes", {})
     for load in _LOADS:
-        say(load.name)
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            found = _speeds(Path(scratch), load, size, seconds)
+        run.say(load.name)
+        with tempfile.TemporaryDirectory(dir=run.folder) as scratch:
+            found = _speeds(Path(scratch), load, run.size, run.seconds)
         grid.cells[load.name] = {
             "alone": found.alone / MIB,
             "during the copy": found.copying / MIB,

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from tests.bench.load import fio
 from tests.bench.load.loads import BY_NAME
 from tests.bench.measure.usage import cpu_seconds
-from tests.bench.report.findings import Finding
+from tests.bench.report.findings import Finding, Found
 from tests.stack import NAMES, Stack, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.bench.measure.run import Run
 
 _MIB = 1 << 20
 _SIZE = 64 * _MIB
@@ -65,21 +67,21 @@ class ManyGroups(Stack):
         return len(found) == self.groups
 
 
-def measure(folder: Path, seconds: float, rounds: int) -> list[Finding]:
+def measure(run: Run) -> Found:
     """100 volumes in 20 groups, against one; both run, and the load takes turns."""
     with contextlib.ExitStack() as stack:
-        one = stack.enter_context(many(folder / "one", 1, 1))
-        all_100 = stack.enter_context(many(folder / "many", *_MANY))
+        one = stack.enter_context(many(run.folder / "one", 1, 1))
+        all_100 = stack.enter_context(many(run.folder / "many", *_MANY))
         found = _idle((one, "one volume"), (all_100, "100 volumes, 20 groups"))
         ratios = []
-        for number in range(rounds):
+        for number in range(run.rounds):
             order = [one, all_100] if number % 2 else [all_100, one]
-            rates = {id(each): _rate(each, seconds) for each in order}
+            rates = {id(each): _rate(each, run.seconds) for each in order}
             ratios.append(rates[id(all_100)] / rates[id(one)])
     what = "one of 100 volumes under load, of one alone"
     spread = (min(ratios), max(ratios))
     found.append(Finding(what, median(ratios), "x", 0.8, True, spread))
-    return found
+    return Found(found)
 
 
 @contextlib.contextmanager

@@ -10,10 +10,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.catalogue import BENCHES
 from tests.bench.report import record, tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tests.bench.catalogue import Bench
 
 _DOCS = Path(__file__).parents[3] / "docs"
@@ -24,7 +25,7 @@ COMMANDS = "commands"
 _PLACE = re.compile(r"(<!-- figures: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 
-def filled(text: str, records: Path = RECORDS) -> str:
+def filled(text: str, benches: Iterable[Bench], records: Path = RECORDS) -> str:
     """The page with every table as the records say.
 
     Raises:
@@ -34,7 +35,7 @@ def filled(text: str, records: Path = RECORDS) -> str:
     def place(match: re.Match[str]) -> str:
         before, name, after = match.groups()
         if name == COMMANDS:
-            return f"{before}{_commands()}{after}"
+            return f"{before}{_commands(benches)}{after}"
         return (
             f"{before}{tables.markdown(record.load(records / f'{name}.json'))}{after}"
         )
@@ -47,19 +48,14 @@ def places(text: str) -> list[str]:
     return [name for _, name, _ in _PLACE.findall(text)]
 
 
-def _commands() -> str:
+def _commands(benches: Iterable[Bench]) -> str:
     lines = ["| Command, as for the figures here | What it measures |", "|---|---|"]
-    lines += [f"| `{_command(each)}` | {each.what} |" for each in BENCHES]
+    lines += [f"| `{_command(each)}` | {each.what} |" for each in benches]
     return "\n".join(lines)
 
 
 def _command(bench: Bench) -> str:
-    asked = bench.settings
-    parts = [f"make bench-{bench.name}"]
-    if asked.size is not None:
-        parts.append(f"SIZE={record.size_text(asked.size).replace(' ', '')[:-2]}")
-    if asked.seconds is not None:
-        parts.append(f"SECONDS={asked.seconds:g}")
-    if asked.rounds is not None:
-        parts.append(f"ROUNDS={asked.rounds}")
-    return " ".join(parts)
+    asked = bench.settings.options().items()
+    return " ".join(
+        [f"make bench-{bench.name}", *(f"{name.upper()}={is_}" for name, is_ in asked)]
+    )

@@ -11,26 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.report.findings import Finding, Found, Grid, Panel
-
-_GIB = 1 << 30
-_MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What was asked for; None where a benchmark has no such setting.
-
-    Attributes:
-        size: bytes of each image.
-        seconds: the length of each load.
-        rounds: how often each load is run.
-        quick: to see that it works, not for its figures.
-    """
-
-    size: int | None = None
-    seconds: float | None = None
-    rounds: int | None = None
-    quick: bool = False
+from tests.bench.report.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -59,12 +40,29 @@ class Machine:
 
 @dataclass(frozen=True)
 class Record:
-    """One run of one benchmark."""
+    """One run of one benchmark.
+
+    Attributes:
+        bench: its name.
+        settings: of the run.
+        machine: where and when.
+        found: all that it found.
+        not_judged: why its goals say nothing of this run; empty where they do.
+    """
 
     bench: str
     settings: Settings
     machine: Machine
     found: Found
+    not_judged: str = ""
+
+    def verdict(self, finding: Finding) -> str:
+        """Met, missed, not judged; empty where there is no goal."""
+        if finding.met is None:
+            return ""
+        if self.not_judged:
+            return "not judged"
+        return "met" if finding.met else "missed"
 
     def save(self, path: Path) -> None:
         """Writes JSON."""
@@ -73,7 +71,8 @@ class Record:
         # asdict leaves named tuples in lists: their fields are named here.
         found = self.found
         content["found"]["findings"] = [
-            {**each._asdict(), "met": each.met} for each in found.findings
+            {**each._asdict(), "met": None if self.not_judged else each.met}
+            for each in found.findings
         ]
         content["found"]["grids"] = [each._asdict() for each in found.grids]
         content["found"]["panels"] = [each._asdict() for each in found.panels]
@@ -82,14 +81,8 @@ class Record:
     def caption(self) -> str:
         """Settings, machine and day in one line."""
         asked, where = self.settings, self.machine
-        parts = []
-        if asked.size is not None:
-            parts.append(f"images of {size_text(asked.size)}")
-        if asked.rounds is not None:
-            parts.append(f"{asked.rounds} round{'s' * (asked.rounds > 1)}")
-        if asked.seconds is not None:
-            parts.append(f"{asked.seconds:g} s a load")
-        parts += [
+        parts = [
+            *filter(None, [asked.text()]),
             where.file_system,
             f"{where.cores} cores",
             f"Python {where.python}",
@@ -114,6 +107,7 @@ def load(path: Path) -> Record:
         Settings(**content["settings"]),
         Machine(**content["machine"]),
         Found(**found),
+        content.get("not_judged", ""),
     )
 
 
@@ -121,12 +115,6 @@ def _finding(fields: dict[str, Any]) -> Finding:
     del fields["met"]
     low_high = fields.pop("spread")
     return Finding(**fields, spread=tuple(low_high) if low_high else None)
-
-
-def size_text(size: int) -> str:
-    """Bytes in the largest unit that fits."""
-    unit, name = (_GIB, "GiB") if size % _GIB == 0 else (_MIB, "MiB")
-    return f"{size // unit} {name}"
 
 
 def file_system(folder: Path) -> str:

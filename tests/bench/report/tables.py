@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from tests.bench.report.findings import Finding, Grid, Panel, Rates
+    from tests.bench.report.findings import Grid, Panel, Rates
     from tests.bench.report.record import Record
 
 _FEW_POINTS = 20
+_QUICK = "**A quick run, to see that it works: these are no figures to go by.**"
 _COLOURS = {"met": "green", "missed": "red"}
 
 
@@ -37,12 +38,15 @@ def tables(record: Record) -> Iterator[Table]:
     for grid in found.grids:
         yield _grid(grid)
     if found.findings:
-        yield _findings(found.findings)
+        yield _findings(record)
 
 
 def markdown(record: Record) -> str:
     """All tables, and below them how they were taken."""
     parts = ["\n".join(_markdown_lines(each)) for each in tables(record)]
+    if record.settings.quick:
+        parts.insert(0, _QUICK)
+    parts += _not_judged(record)
     parts += [f"After the run: {peer}: {text}." for peer, text in _checks(record)]
     parts.append(f"*{record.caption()}*")
     return "\n\n".join(parts)
@@ -58,9 +62,18 @@ def show(record: Record, console: Console) -> None:
         for row in table.rows:
             shown.add_row(*(_coloured(cell) for cell in row))
         console.print(shown)
+    for line in _not_judged(record):
+        console.print(line)
     for peer, text in _checks(record):
         console.print(f"{peer}: {text}")
     console.print(record.caption())
+
+
+def _not_judged(record: Record) -> list[str]:
+    """Where there is a goal that says nothing of this run."""
+    if any(record.verdict(each) == "not judged" for each in record.found.findings):
+        return [f"Not judged: {record.not_judged}."]
+    return []
 
 
 def _checks(record: Record) -> Iterator[tuple[str, str]]:
@@ -112,18 +125,17 @@ def _grid(grid: Grid) -> Table:
     return Table(grid.title, (grid.rows_are, *columns), rows)
 
 
-def _findings(findings: list[Finding]) -> Table:
+def _findings(record: Record) -> Table:
     rows = []
-    for each in findings:
+    for each in record.found.findings:
         spread = ""
         if each.spread is not None:
             low, high = each.spread
             spread = f" ({number(low)} to {number(high)})"
         sign = ">=" if each.at_least else "<="
         goal = "" if each.goal is None else f"{sign} {each.goal:g} {each.unit}"
-        verdict = {None: "", True: "met", False: "missed"}[each.met]
         reached = f"{number(each.reached)} {each.unit}".strip()
-        rows.append((each.what, reached + spread, goal, verdict))
+        rows.append((each.what, reached + spread, goal, record.verdict(each)))
     return Table("", ("what", "reached", "goal", ""), rows)
 
 

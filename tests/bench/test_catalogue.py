@@ -1,0 +1,39 @@
+"""Commands, targets and the page of the docs are those of the catalogue."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from tests.bench.catalogue import BENCHES, BY_NAME
+from tests.bench.report import page
+
+
+def test_make_has_a_target_for_each_benchmark() -> None:
+    makefile = (page.PAGE.parents[1] / "Makefile").read_text()
+    line = next(x for x in makefile.splitlines() if x.startswith("BENCHES := "))
+    assert line.split()[2:] == list(BY_NAME)
+
+
+def test_the_goals_are_met_or_missed_only_by_runs_with_their_settings() -> None:
+    bench = BY_NAME["checkpoints"]
+    asked = bench.settings
+    judged = [asked, replace(asked, seconds=30)]
+    other = [bench.quick, replace(asked, size=64 << 20), replace(asked, seconds=5)]
+    assert not any(bench.not_judged(each, "tmpfs") for each in judged)
+    assert all(bench.not_judged(each, "tmpfs") for each in other)
+    assert "1 GiB, 10 s a load" in bench.not_judged(other[1], "tmpfs")
+    assert "not on ext4" in bench.not_judged(asked, "ext4")
+    assert not BY_NAME["disk"].not_judged(BY_NAME["disk"].settings, "ext4")
+
+
+def test_the_docs_tables_are_what_the_json_says() -> None:
+    text = page.PAGE.read_text()
+    assert page.filled(text, BENCHES) == text, "run make bench-docs"
+    assert sorted(page.places(text)) == sorted([page.COMMANDS, *BY_NAME])
+    assert len(BY_NAME) == len(BENCHES)
+
+
+def test_the_docs_show_every_plot_and_no_other() -> None:
+    shown = re.findall(r"\]\(performance/(\S+\.png)\)", page.PAGE.read_text())
+    assert sorted(shown) == sorted(each.name for each in page.RECORDS.glob("*.png"))
