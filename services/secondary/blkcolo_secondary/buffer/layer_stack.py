@@ -134,6 +134,8 @@ class LayerStack:
         """Forgets the layers of unwanted epochs."""
         for epoch in [e for e in self._layers if unwanted(e)]:
             self._files.discard_layer(epoch, self._layers.pop(epoch))
+        if self._first is not None and unwanted(self._first[0]):
+            self._first = None  # as large as what the older layers held
 
     def close(self) -> None:
         """Closes the layers, keeps their files."""
