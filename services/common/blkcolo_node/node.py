@@ -18,6 +18,7 @@ from blkcolo.rpc.server import GrpcServer
 from blkcolo.security.authorization import PeerRole
 from blkcolo.storage.data_directory import DataDirectory
 from blkcolo.v1 import node_pb2_grpc, primary_pb2_grpc
+from blkcolo_node.many_calls import ManyCalls, methods_of
 from blkcolo_node.metrics import NodeCollector
 from blkcolo_node.node_group import NodeGroup
 from blkcolo_node.servicer import NodeServicer
@@ -65,6 +66,10 @@ class Node:
         receiving = GroupsInRole(
             Role.SECONDARY, self._groups, lambda group: group.replica
         )
+        primary = PrimaryServicer(forwarding, self._nbd.uri)
+        secondary = SecondaryServicer(receiving, self._nbd.uri)
+        count_error = ErrorCounter(_SERVICES, registry)
+        many = ManyCalls(methods_of(primary, secondary), count_error)
         self._metrics = MetricsServer(
             settings.metrics.listen,
             registry,
@@ -81,23 +86,19 @@ class Node:
             [
                 (
                     primary_pb2_grpc.add_PrimaryServiceServicer_to_server,
-                    PrimaryServicer(forwarding, self._nbd.uri),
+                    primary,
                     _SERVICES[0],
                 ),
-                (
-                    secondary_servicer.add_to_server,
-                    SecondaryServicer(receiving, self._nbd.uri),
-                    _SERVICES[1],
-                ),
+                (secondary_servicer.add_to_server, secondary, _SERVICES[1]),
                 (
                     node_pb2_grpc.add_NodeServiceServicer_to_server,
-                    NodeServicer(self._groups),
+                    NodeServicer(self._groups, many),
                     _SERVICES[2],
                 ),
             ],
             [
                 CallMetrics(registry, _SERVICES),
-                DomainErrors(ErrorCounter(_SERVICES, registry)),
+                DomainErrors(count_error),
             ],
             security.files,
             security.on_denied,

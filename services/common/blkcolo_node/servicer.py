@@ -9,19 +9,21 @@ from blkcolo.v1 import node_pb2 as pb
 from blkcolo.v1 import node_pb2_grpc as rpc
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from blkcolo.rpc.context import Context
     from blkcolo.v1 import types_pb2
+    from blkcolo_node.many_calls import ManyCalls
     from blkcolo_node.node_group import NodeGroup
 
 
 class NodeServicer(rpc.NodeServiceServicer):
     """Changes the roles of this node's groups."""
 
-    def __init__(self, groups: Mapping[str, NodeGroup]) -> None:
-        """Takes the groups."""
+    def __init__(self, groups: Mapping[str, NodeGroup], many: ManyCalls) -> None:
+        """Takes the groups, and what carries several calls out."""
         self._groups = groups
+        self._many = many
 
     def _group(self, name: str) -> NodeGroup:
         group = self._groups.get(name)
@@ -64,6 +66,13 @@ class NodeServicer(rpc.NodeServiceServicer):
         return pb.GetRolesResponse(
             groups=[_report(group) for group in one or self._groups.values()]
         )
+
+    async def CallMany(
+        self, request: pb.CallManyRequest, context: Context
+    ) -> AsyncIterator[pb.CallManyResponse]:
+        """Answers the calls of several groups, each in its own time."""
+        async for answers in self._many.answers(request, context):
+            yield answers
 
 
 def _report(group: NodeGroup) -> pb.GroupRole:

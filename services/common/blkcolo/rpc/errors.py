@@ -46,6 +46,8 @@ _CODES: list[tuple[type[BlkcoloError], grpc.StatusCode]] = [
     (Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (DataLoss, grpc.StatusCode.DATA_LOSS),
 ]
+_BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
+_REASONS = frozenset(reason.value for reason in Reason)
 #: gRPC's words for a connection that was made, and then closed by the other side.
 _HUNG_UP = ("Socket closed", "reset by peer", "Broken pipe", "GOAWAY", "Stream removed")
 _BY_REASON = {
@@ -175,8 +177,7 @@ def failure_message(error: BlkcoloError) -> types_pb2.Failure:
 
 def failure_from(message: types_pb2.Failure) -> BlkcoloError:
     """A reported error; its class follows from its reason."""
-    known = {reason.value for reason in Reason}
-    reason = Reason(message.reason if message.reason in known else Reason.INTERNAL)
+    reason = _reason(message)
     kind: type[BlkcoloError] = DataLoss
     if reason is Reason.DISK_FULL:
         kind = Exhausted
@@ -189,6 +190,42 @@ def failure_from(message: types_pb2.Failure) -> BlkcoloError:
         message.offset,
         message.epoch,
         message.errno,
+    )
+
+
+def call_error(error: BlkcoloError) -> types_pb2.CallError:
+    """An error as the answer to one of several calls."""
+    return types_pb2.CallError(
+        code=code_of(error).value[0], failure=failure_message(error)
+    )
+
+
+def from_call_error(message: types_pb2.CallError) -> BlkcoloError:
+    """The error that `call_error` made the message of."""
+    reason, failure = _reason(message.failure), message.failure
+    code = _BY_NUMBER.get(message.code, grpc.StatusCode.UNKNOWN)
+    kind = _kind_of(code, reason)
+    return kind(
+        reason,
+        failure.message,
+        failure.volume,
+        failure.offset,
+        failure.epoch,
+        failure.errno,
+    )
+
+
+def _reason(message: types_pb2.Failure) -> Reason:
+    return Reason(message.reason) if message.reason in _REASONS else Reason.INTERNAL
+
+
+def expected(error: Exception, method: str) -> BlkcoloError:
+    """What a method raised, as what its caller is told; a program error is logged."""
+    if isinstance(error, BlkcoloError):
+        return error
+    _log.exception("program error", method=method, exc_info=error)
+    return BlkcoloError(
+        Reason.INTERNAL, f"{method}: program error; see this service's log"
     )
 
 
@@ -260,11 +297,6 @@ class _Border(Wrapper):
             await self._abort(error, context)
 
     async def _abort(self, error: Exception, context: Context) -> None:
-        if not isinstance(error, BlkcoloError):
-            _log.exception("program error", method=self._method, exc_info=error)
-            error = BlkcoloError(
-                Reason.INTERNAL,
-                f"{self._method}: program error; see this service's log",
-            )
-        self._on_error(self._method, error.reason)
-        await abort(context, error)
+        told = expected(error, self._method)
+        self._on_error(self._method, told.reason)
+        await abort(context, told)

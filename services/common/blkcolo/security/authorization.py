@@ -73,6 +73,7 @@ TABLE: dict[str, dict[str, frozenset[PeerRole]]] = {
         "Demote": _CONTROL,
         "Promote": _CONTROL,
         "GetRoles": _READ,
+        "CallMany": _CONTROL,
     },
     "blkcolo.v1.CoordinatorService": {
         "Checkpoint": _CONTROL,

@@ -22,30 +22,40 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from blkcolo.v1 import primary_pb2 as blkcolo_dot_v1_dot_primary__pb2
+from blkcolo.v1 import secondary_pb2 as blkcolo_dot_v1_dot_secondary__pb2
 from blkcolo.v1 import types_pb2 as blkcolo_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62lkcolo/v1/node.proto\x12\nblkcolo.v1\x1a\x16\x62lkcolo/v1/types.proto\"2\n\rDemoteRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"$\n\x0e\x44\x65moteResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"3\n\x0ePromoteRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"%\n\x0fPromoteResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\" \n\x0fGetRolesRequest\x12\r\n\x05group\x18\x01 \x01(\t\"N\n\tGroupRole\x12\r\n\x05group\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.blkcolo.v1.Role\x12\x12\n\ngeneration\x18\x03 \x01(\x04\"9\n\x10GetRolesResponse\x12%\n\x06groups\x18\x01 \x03(\x0b\x32\x15.blkcolo.v1.GroupRole2\xd9\x01\n\x0bNodeService\x12?\n\x06\x44\x65mote\x12\x19.blkcolo.v1.DemoteRequest\x1a\x1a.blkcolo.v1.DemoteResponse\x12\x42\n\x07Promote\x12\x1a.blkcolo.v1.PromoteRequest\x1a\x1b.blkcolo.v1.PromoteResponse\x12\x45\n\x08GetRoles\x12\x1b.blkcolo.v1.GetRolesRequest\x1a\x1c.blkcolo.v1.GetRolesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62lkcolo/v1/node.proto\x12\nblkcolo.v1\x1a\x18\x62lkcolo/v1/primary.proto\x1a\x1a\x62lkcolo/v1/secondary.proto\x1a\x16\x62lkcolo/v1/types.proto\"2\n\rDemoteRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"$\n\x0e\x44\x65moteResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\"3\n\x0ePromoteRequest\x12\r\n\x05group\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\"%\n\x0fPromoteResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\" \n\x0fGetRolesRequest\x12\r\n\x05group\x18\x01 \x01(\t\"N\n\tGroupRole\x12\r\n\x05group\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.blkcolo.v1.Role\x12\x12\n\ngeneration\x18\x03 \x01(\x04\"9\n\x10GetRolesResponse\x12%\n\x06groups\x18\x01 \x03(\x0b\x32\x15.blkcolo.v1.GroupRole\"7\n\x0f\x43\x61llManyRequest\x12$\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x15.blkcolo.v1.GroupCall\"\xd3\x03\n\tGroupCall\x12\x44\n\x0eprimary_status\x18\x01 \x01(\x0b\x32*.blkcolo.v1.PrimaryServiceGetStatusRequestH\x00\x12M\n\x0fprimary_prepare\x18\x02 \x01(\x0b\x32\x32.blkcolo.v1.PrimaryServicePrepareCheckpointRequestH\x00\x12\x43\n\nprimary_do\x18\x03 \x01(\x0b\x32-.blkcolo.v1.PrimaryServiceDoCheckpointRequestH\x00\x12H\n\x10secondary_status\x18\x04 \x01(\x0b\x32,.blkcolo.v1.SecondaryServiceGetStatusRequestH\x00\x12Q\n\x11secondary_prepare\x18\x05 \x01(\x0b\x32\x34.blkcolo.v1.SecondaryServicePrepareCheckpointRequestH\x00\x12G\n\x0csecondary_do\x18\x06 \x01(\x0b\x32/.blkcolo.v1.SecondaryServiceDoCheckpointRequestH\x00\x42\x06\n\x04\x63\x61ll\"<\n\x10\x43\x61llManyResponse\x12(\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x17.blkcolo.v1.GroupAnswer\"\x94\x04\n\x0bGroupAnswer\x12\r\n\x05place\x18\x01 \x01(\r\x12&\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.blkcolo.v1.CallErrorH\x00\x12\x45\n\x0eprimary_status\x18\x03 \x01(\x0b\x32+.blkcolo.v1.PrimaryServiceGetStatusResponseH\x00\x12N\n\x0fprimary_prepare\x18\x04 \x01(\x0b\x32\x33.blkcolo.v1.PrimaryServicePrepareCheckpointResponseH\x00\x12\x44\n\nprimary_do\x18\x05 \x01(\x0b\x32..blkcolo.v1.PrimaryServiceDoCheckpointResponseH\x00\x12I\n\x10secondary_status\x18\x06 \x01(\x0b\x32-.blkcolo.v1.SecondaryServiceGetStatusResponseH\x00\x12R\n\x11secondary_prepare\x18\x07 \x01(\x0b\x32\x35.blkcolo.v1.SecondaryServicePrepareCheckpointResponseH\x00\x12H\n\x0csecondary_do\x18\x08 \x01(\x0b\x32\x30.blkcolo.v1.SecondaryServiceDoCheckpointResponseH\x00\x42\x08\n\x06\x61nswer2\xa2\x02\n\x0bNodeService\x12?\n\x06\x44\x65mote\x12\x19.blkcolo.v1.DemoteRequest\x1a\x1a.blkcolo.v1.DemoteResponse\x12\x42\n\x07Promote\x12\x1a.blkcolo.v1.PromoteRequest\x1a\x1b.blkcolo.v1.PromoteResponse\x12\x45\n\x08GetRoles\x12\x1b.blkcolo.v1.GetRolesRequest\x1a\x1c.blkcolo.v1.GetRolesResponse\x12G\n\x08\x43\x61llMany\x12\x1b.blkcolo.v1.CallManyRequest\x1a\x1c.blkcolo.v1.CallManyResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'blkcolo.v1.node_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEMOTEREQUEST']._serialized_start=61
-  _globals['_DEMOTEREQUEST']._serialized_end=111
-  _globals['_DEMOTERESPONSE']._serialized_start=113
-  _globals['_DEMOTERESPONSE']._serialized_end=149
-  _globals['_PROMOTEREQUEST']._serialized_start=151
-  _globals['_PROMOTEREQUEST']._serialized_end=202
-  _globals['_PROMOTERESPONSE']._serialized_start=204
-  _globals['_PROMOTERESPONSE']._serialized_end=241
-  _globals['_GETROLESREQUEST']._serialized_start=243
-  _globals['_GETROLESREQUEST']._serialized_end=275
-  _globals['_GROUPROLE']._serialized_start=277
-  _globals['_GROUPROLE']._serialized_end=355
-  _globals['_GETROLESRESPONSE']._serialized_start=357
-  _globals['_GETROLESRESPONSE']._serialized_end=414
-  _globals['_NODESERVICE']._serialized_start=417
-  _globals['_NODESERVICE']._serialized_end=634
+  _globals['_DEMOTEREQUEST']._serialized_start=115
+  _globals['_DEMOTEREQUEST']._serialized_end=165
+  _globals['_DEMOTERESPONSE']._serialized_start=167
+  _globals['_DEMOTERESPONSE']._serialized_end=203
+  _globals['_PROMOTEREQUEST']._serialized_start=205
+  _globals['_PROMOTEREQUEST']._serialized_end=256
+  _globals['_PROMOTERESPONSE']._serialized_start=258
+  _globals['_PROMOTERESPONSE']._serialized_end=295
+  _globals['_GETROLESREQUEST']._serialized_start=297
+  _globals['_GETROLESREQUEST']._serialized_end=329
+  _globals['_GROUPROLE']._serialized_start=331
+  _globals['_GROUPROLE']._serialized_end=409
+  _globals['_GETROLESRESPONSE']._serialized_start=411
+  _globals['_GETROLESRESPONSE']._serialized_end=468
+  _globals['_CALLMANYREQUEST']._serialized_start=470
+  _globals['_CALLMANYREQUEST']._serialized_end=525
+  _globals['_GROUPCALL']._serialized_start=528
+  _globals['_GROUPCALL']._serialized_end=995
+  _globals['_CALLMANYRESPONSE']._serialized_start=997
+  _globals['_CALLMANYRESPONSE']._serialized_end=1057
+  _globals['_GROUPANSWER']._serialized_start=1060
+  _globals['_GROUPANSWER']._serialized_end=1592
+  _globals['_NODESERVICE']._serialized_start=1595
+  _globals['_NODESERVICE']._serialized_end=1885
 # @@protoc_insertion_point(module_scope)

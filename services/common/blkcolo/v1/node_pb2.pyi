@@ -3,6 +3,8 @@
 isort:skip_file
 A node: plays the primary or the secondary of each of its groups."""
 
+from blkcolo.v1 import primary_pb2 as _primary_pb2
+from blkcolo.v1 import secondary_pb2 as _secondary_pb2
 from blkcolo.v1 import types_pb2 as _types_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -190,3 +192,173 @@ class GetRolesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetRolesResponse: _TypeAlias = GetRolesResponse  # noqa: Y015
+
+@_typing.final
+class CallManyRequest(_message.Message):
+    """Calls that begin together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupCall]:
+        """One or more, in no order."""
+
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[Global___GroupCall] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallManyRequest: _TypeAlias = CallManyRequest  # noqa: Y015
+
+@_typing.final
+class GroupCall(_message.Message):
+    """A call for one group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIMARY_STATUS_FIELD_NUMBER: _builtins.int
+    PRIMARY_PREPARE_FIELD_NUMBER: _builtins.int
+    PRIMARY_DO_FIELD_NUMBER: _builtins.int
+    SECONDARY_STATUS_FIELD_NUMBER: _builtins.int
+    SECONDARY_PREPARE_FIELD_NUMBER: _builtins.int
+    SECONDARY_DO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def primary_status(self) -> _primary_pb2.PrimaryServiceGetStatusRequest:
+        """PrimaryService.GetStatus."""
+
+    @_builtins.property
+    def primary_prepare(self) -> _primary_pb2.PrimaryServicePrepareCheckpointRequest:
+        """PrimaryService.PrepareCheckpoint."""
+
+    @_builtins.property
+    def primary_do(self) -> _primary_pb2.PrimaryServiceDoCheckpointRequest:
+        """PrimaryService.DoCheckpoint."""
+
+    @_builtins.property
+    def secondary_status(self) -> _secondary_pb2.SecondaryServiceGetStatusRequest:
+        """SecondaryService.GetStatus."""
+
+    @_builtins.property
+    def secondary_prepare(self) -> _secondary_pb2.SecondaryServicePrepareCheckpointRequest:
+        """SecondaryService.PrepareCheckpoint."""
+
+    @_builtins.property
+    def secondary_do(self) -> _secondary_pb2.SecondaryServiceDoCheckpointRequest:
+        """SecondaryService.DoCheckpoint."""
+
+    def __init__(
+        self,
+        *,
+        primary_status: _primary_pb2.PrimaryServiceGetStatusRequest | None = ...,
+        primary_prepare: _primary_pb2.PrimaryServicePrepareCheckpointRequest | None = ...,
+        primary_do: _primary_pb2.PrimaryServiceDoCheckpointRequest | None = ...,
+        secondary_status: _secondary_pb2.SecondaryServiceGetStatusRequest | None = ...,
+        secondary_prepare: _secondary_pb2.SecondaryServicePrepareCheckpointRequest | None = ...,
+        secondary_do: _secondary_pb2.SecondaryServiceDoCheckpointRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "primary_do", b"primary_do", "primary_prepare", b"primary_prepare", "primary_status", b"primary_status", "secondary_do", b"secondary_do", "secondary_prepare", b"secondary_prepare", "secondary_status", b"secondary_status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "primary_do", b"primary_do", "primary_prepare", b"primary_prepare", "primary_status", b"primary_status", "secondary_do", b"secondary_do", "secondary_prepare", b"secondary_prepare", "secondary_status", b"secondary_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_call: _TypeAlias = _typing.Literal["primary_status", "primary_prepare", "primary_do", "secondary_status", "secondary_prepare", "secondary_do"]  # noqa: Y015
+    _WhichOneofArgType_call: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_call) -> _WhichOneofReturnType_call | None: ...
+
+Global___GroupCall: _TypeAlias = GroupCall  # noqa: Y015
+
+@_typing.final
+class CallManyResponse(_message.Message):
+    """Those of the calls that are answered by now and were not before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupAnswer]:
+        """One or more, in no order."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___GroupAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallManyResponse: _TypeAlias = CallManyResponse  # noqa: Y015
+
+@_typing.final
+class GroupAnswer(_message.Message):
+    """The answer to one call, in the field of the call's name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    PRIMARY_STATUS_FIELD_NUMBER: _builtins.int
+    PRIMARY_PREPARE_FIELD_NUMBER: _builtins.int
+    PRIMARY_DO_FIELD_NUMBER: _builtins.int
+    SECONDARY_STATUS_FIELD_NUMBER: _builtins.int
+    SECONDARY_PREPARE_FIELD_NUMBER: _builtins.int
+    SECONDARY_DO_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """The place of the call in the request, from 0."""
+    @_builtins.property
+    def error(self) -> _types_pb2.CallError:
+        """Why there is no other."""
+
+    @_builtins.property
+    def primary_status(self) -> _primary_pb2.PrimaryServiceGetStatusResponse:
+        """PrimaryService.GetStatus."""
+
+    @_builtins.property
+    def primary_prepare(self) -> _primary_pb2.PrimaryServicePrepareCheckpointResponse:
+        """PrimaryService.PrepareCheckpoint."""
+
+    @_builtins.property
+    def primary_do(self) -> _primary_pb2.PrimaryServiceDoCheckpointResponse:
+        """PrimaryService.DoCheckpoint."""
+
+    @_builtins.property
+    def secondary_status(self) -> _secondary_pb2.SecondaryServiceGetStatusResponse:
+        """SecondaryService.GetStatus."""
+
+    @_builtins.property
+    def secondary_prepare(self) -> _secondary_pb2.SecondaryServicePrepareCheckpointResponse:
+        """SecondaryService.PrepareCheckpoint."""
+
+    @_builtins.property
+    def secondary_do(self) -> _secondary_pb2.SecondaryServiceDoCheckpointResponse:
+        """SecondaryService.DoCheckpoint."""
+
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        error: _types_pb2.CallError | None = ...,
+        primary_status: _primary_pb2.PrimaryServiceGetStatusResponse | None = ...,
+        primary_prepare: _primary_pb2.PrimaryServicePrepareCheckpointResponse | None = ...,
+        primary_do: _primary_pb2.PrimaryServiceDoCheckpointResponse | None = ...,
+        secondary_status: _secondary_pb2.SecondaryServiceGetStatusResponse | None = ...,
+        secondary_prepare: _secondary_pb2.SecondaryServicePrepareCheckpointResponse | None = ...,
+        secondary_do: _secondary_pb2.SecondaryServiceDoCheckpointResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "primary_do", b"primary_do", "primary_prepare", b"primary_prepare", "primary_status", b"primary_status", "secondary_do", b"secondary_do", "secondary_prepare", b"secondary_prepare", "secondary_status", b"secondary_status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "error", b"error", "place", b"place", "primary_do", b"primary_do", "primary_prepare", b"primary_prepare", "primary_status", b"primary_status", "secondary_do", b"secondary_do", "secondary_prepare", b"secondary_prepare", "secondary_status", b"secondary_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["error", "primary_status", "primary_prepare", "primary_do", "secondary_status", "secondary_prepare", "secondary_do"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___GroupAnswer: _TypeAlias = GroupAnswer  # noqa: Y015

@@ -51,6 +51,11 @@ class NodeServiceStub:
                 request_serializer=blkcolo_dot_v1_dot_node__pb2.GetRolesRequest.SerializeToString,
                 response_deserializer=blkcolo_dot_v1_dot_node__pb2.GetRolesResponse.FromString,
                 _registered_method=True)
+        self.CallMany = channel.unary_stream(
+                '/blkcolo.v1.NodeService/CallMany',
+                request_serializer=blkcolo_dot_v1_dot_node__pb2.CallManyRequest.SerializeToString,
+                response_deserializer=blkcolo_dot_v1_dot_node__pb2.CallManyResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -80,6 +85,16 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CallMany(self, request, context):
+        """Carries calls of several groups at once. Each is answered as if it had come alone,
+        with its own error, and as soon as it would be: a slow one holds no other up. The
+        deadline is that of every call, and ends what it then waits for. A stream that ends
+        early says of a call that it does not answer what a lost answer says.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +112,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.GetRoles,
                     request_deserializer=blkcolo_dot_v1_dot_node__pb2.GetRolesRequest.FromString,
                     response_serializer=blkcolo_dot_v1_dot_node__pb2.GetRolesResponse.SerializeToString,
+            ),
+            'CallMany': grpc.unary_stream_rpc_method_handler(
+                    servicer.CallMany,
+                    request_deserializer=blkcolo_dot_v1_dot_node__pb2.CallManyRequest.FromString,
+                    response_serializer=blkcolo_dot_v1_dot_node__pb2.CallManyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -182,6 +202,33 @@ class NodeService:
             '/blkcolo.v1.NodeService/GetRoles',
             blkcolo_dot_v1_dot_node__pb2.GetRolesRequest.SerializeToString,
             blkcolo_dot_v1_dot_node__pb2.GetRolesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CallMany(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/blkcolo.v1.NodeService/CallMany',
+            blkcolo_dot_v1_dot_node__pb2.CallManyRequest.SerializeToString,
+            blkcolo_dot_v1_dot_node__pb2.CallManyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,12 @@ class NodeServiceStub:
     """Makes a failed-over group primary, when its flush is complete. Idempotent."""
     GetRoles: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetRolesRequest, _node_pb2.GetRolesResponse]
     """Reports the role of one group, or of all."""
+    CallMany: _grpc.UnaryStreamMultiCallable[_node_pb2.CallManyRequest, _node_pb2.CallManyResponse]
+    """Carries calls of several groups at once. Each is answered as if it had come alone,
+    with its own error, and as soon as it would be: a slow one holds no other up. The
+    deadline is that of every call, and ends what it then waits for. A stream that ends
+    early says of a call that it does not answer what a lost answer says.
+    """
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -59,6 +65,12 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Makes a failed-over group primary, when its flush is complete. Idempotent."""
     GetRoles: _aio.UnaryUnaryMultiCallable[_node_pb2.GetRolesRequest, _node_pb2.GetRolesResponse]  # type: ignore[assignment]
     """Reports the role of one group, or of all."""
+    CallMany: _aio.UnaryStreamMultiCallable[_node_pb2.CallManyRequest, _node_pb2.CallManyResponse]  # type: ignore[assignment]
+    """Carries calls of several groups at once. Each is answered as if it had come alone,
+    with its own error, and as soon as it would be: a slow one holds no other up. The
+    deadline is that of every call, and ends what it then waits for. A stream that ends
+    early says of a call that it does not answer what a lost answer says.
+    """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes the roles of groups. What a group does in its role is the business of
@@ -90,5 +102,17 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.GetRolesResponse, _abc.Awaitable[_node_pb2.GetRolesResponse]]:
         """Reports the role of one group, or of all."""
+
+    @_abc_1.abstractmethod
+    def CallMany(
+        self,
+        request: _node_pb2.CallManyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_node_pb2.CallManyResponse], _abc.AsyncIterator[_node_pb2.CallManyResponse]]:
+        """Carries calls of several groups at once. Each is answered as if it had come alone,
+        with its own error, and as soon as it would be: a slow one holds no other up. The
+        deadline is that of every call, and ends what it then waits for. A stream that ends
+        early says of a call that it does not answer what a lost answer says.
+        """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
