@@ -16,6 +16,7 @@ from blkcolo.process import logs
 from blkcolo.rpc.client import Dialer
 from blkcolo_coordinator.core.group_record import GroupRecord
 from blkcolo_coordinator.core.policy import Policy
+from blkcolo_coordinator.peers.node_channel import NodeChannels
 from blkcolo_coordinator.peers.pair import Pair
 from blkcolo_coordinator.record.store import Store
 from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
@@ -74,32 +75,35 @@ def _judged(how: str, used: float, rate: float) -> list[Finding]:
     ]
 
 
-def _in_process(_: GroupRecord, __: CoordinatorSettings) -> Any:
+def _in_process(*_: object) -> Any:
     return simulated_nodes.PairInProcess()
 
 
-def _over_grpc(record: GroupRecord, settings: CoordinatorSettings) -> Pair:
-    return Pair(record, settings.call_timeout_seconds, Dialer(None, insecure=False))
+def _over_grpc(
+    record: GroupRecord, settings: CoordinatorSettings, channels: NodeChannels
+) -> Pair:
+    return Pair(record, settings.call_timeout_seconds, channels)
 
 
-_HOWS = {"without gRPC": _in_process, _GRPC: _over_grpc}
+_HOWS: dict[str, Callable[..., Any]] = {"without gRPC": _in_process, _GRPC: _over_grpc}
 
 
 async def _drive(
     settings: CoordinatorSettings,
     count: int,
     nodes: Nodes,
-    pair_of: Callable[[GroupRecord, CoordinatorSettings], Any],
+    pair_of: Callable[..., Any],
     seconds: float,
 ) -> tuple[float, float, float]:
     """CPU of the coordinator and of the nodes in % of a core; checkpoints a second."""
     store = Store(settings.data_dir / "coordinator.db")
     metrics = CoordinatorMetrics()
+    channels = NodeChannels(Dialer(None, insecure=False))
     drivers: list[GroupDriver] = []
     for number in range(count):
         where = nodes.address
         record = GroupRecord(f"vm{number}", where, where, Policy(), generation=1)
-        pair = pair_of(record, settings)
+        pair = pair_of(record, settings, channels)
         drivers.append(GroupDriver(record, store, pair, settings, metrics))
     for driver in drivers:
         driver.start()

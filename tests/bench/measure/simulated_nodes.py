@@ -16,6 +16,9 @@ import grpc
 import uvloop
 
 from blkcolo.v1 import primary_pb2, secondary_pb2, types_pb2
+from blkcolo.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
+from blkcolo_node.many_calls import ManyCalls, OneOfMany
+from blkcolo_node.servicer import NodeServicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
 
 _START_SECONDS = 30
 _GENERATION = 1
+_METHODS = {
+    "status": "GetStatus",
+    "prepare": "PrepareCheckpoint",
+    "do": "DoCheckpoint",
+}
 
 
 def _forward_status() -> primary_pb2.ForwardStatus:
@@ -79,14 +87,17 @@ class _Service:
         self._messages = messages
         self._groups: defaultdict[str, Any] = defaultdict(new_status)
 
+    @property
+    def calls(self) -> dict[str, Any]:
+        """What a look and a checkpoint need."""
+        return {"status": self._status, "prepare": self._prepare, "do": self._do}
+
     def handler(self) -> grpc.GenericRpcHandler:
         """For a gRPC server."""
-        methods = {
-            "GetStatus": self._status,
-            "PrepareCheckpoint": self._prepare,
-            "DoCheckpoint": self._do,
+        handlers = {
+            _METHODS[step]: self._unary(_METHODS[step], call)
+            for step, call in self.calls.items()
         }
-        handlers = {name: self._unary(name, call) for name, call in methods.items()}
         return grpc.method_handlers_generic_handler(
             f"blkcolo.v1.{self._name}", handlers
         )
@@ -112,6 +123,16 @@ class _Service:
         self._groups[request.group].epoch = request.epoch + 1
         answer = self._message("DoCheckpoint", "Response")
         return answer(committed_epoch=request.epoch)
+
+
+def _node(primary: _Service, secondary: _Service) -> NodeServicer:
+    """What carries the calls of several groups, as in a real node."""
+    methods = {
+        f"{side}_{step}": OneOfMany(f"{side}_{step}", call)
+        for side, service in (("primary", primary), ("secondary", secondary))
+        for step, call in service.calls.items()
+    }
+    return NodeServicer({}, ManyCalls(methods, lambda _, __: None))
 
 
 class Nodes(NamedTuple):
@@ -146,6 +167,7 @@ async def _serve(told: Connection) -> None:
     primary = _Service("PrimaryService", primary_pb2, _forward_status)
     secondary = _Service("SecondaryService", secondary_pb2, _replica_status)
     server.add_generic_rpc_handlers((primary.handler(), secondary.handler()))
+    add_NodeServiceServicer_to_server(_node(primary, secondary), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     told.send(port)

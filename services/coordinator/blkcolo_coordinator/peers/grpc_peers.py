@@ -4,42 +4,49 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo.rpc.client import PeerChannel, call
-from blkcolo.v1 import (
-    node_pb2,
-    node_pb2_grpc,
-    primary_pb2,
-    primary_pb2_grpc,
-    secondary_pb2,
-    secondary_pb2_grpc,
-)
+from blkcolo.rpc.client import call
+from blkcolo.v1 import node_pb2, primary_pb2, secondary_pb2
+from blkcolo_coordinator.peers.node_channel import Joint
 
 if TYPE_CHECKING:
     from blkcolo.addresses import Address
-    from blkcolo.rpc.client import Dialer
     from blkcolo.v1.node_pb2 import GroupRole
+    from blkcolo.v1.node_pb2_grpc import NodeServiceAsyncStub
     from blkcolo.v1.primary_pb2 import ForwardStatus, VerifyReport
+    from blkcolo.v1.primary_pb2_grpc import PrimaryServiceAsyncStub
     from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
+    from blkcolo.v1.secondary_pb2_grpc import SecondaryServiceAsyncStub
     from blkcolo.v1.types_pb2 import Volume
+    from blkcolo_coordinator.peers.node_channel import NodeChannel
 
 StopMode = secondary_pb2.StopMode
+
+# What a checkpoint needs, and a look: the calls of several groups may go together.
+_PRIMARY_STATUS = Joint("primary_status", lambda node: node.primary.GetStatus)
+_PRIMARY_PREPARE = Joint("primary_prepare", lambda node: node.primary.PrepareCheckpoint)
+_PRIMARY_DO = Joint("primary_do", lambda node: node.primary.DoCheckpoint)
+_SECONDARY_STATUS = Joint("secondary_status", lambda node: node.secondary.GetStatus)
+_SECONDARY_PREPARE = Joint(
+    "secondary_prepare", lambda node: node.secondary.PrepareCheckpoint
+)
+_SECONDARY_DO = Joint("secondary_do", lambda node: node.secondary.DoCheckpoint)
 
 
 class NodePeer:
     """One group on one of its nodes, in whichever role. Methods raise BlkcoloError."""
 
     def __init__(
-        self, group: str, address: Address, timeout: float, dialer: Dialer
+        self, group: str, address: Address, timeout: float, channel: NodeChannel
     ) -> None:
-        """Opens a channel; `timeout` in seconds holds for each call."""
+        """Takes the node's channel; `timeout` in seconds holds for each call."""
         self._group = group
         self._peer = f"node {address}"
         self._timeout = timeout
-        self._channel = PeerChannel(dialer, address, node_pb2_grpc.NodeServiceStub)
+        self._channel = channel
 
     @property
-    def _stub(self) -> node_pb2_grpc.NodeServiceAsyncStub:
-        return self._channel.stub
+    def _stub(self) -> NodeServiceAsyncStub:
+        return self._channel.stubs.node
 
     async def role(self) -> GroupRole:
         """Asks for the group's role."""
@@ -57,33 +64,29 @@ class NodePeer:
         request = node_pb2.PromoteRequest(group=self._group, generation=generation)
         await call(self._stub.Promote, request, self._timeout, self._peer)
 
-    async def close(self) -> None:
-        """Closes the channel."""
-        await self._channel.close()
-
 
 class PrimaryPeer:
     """One group on its primary. All methods raise BlkcoloError."""
 
     def __init__(
-        self, group: str, address: Address, timeout: float, dialer: Dialer
+        self, group: str, address: Address, timeout: float, channel: NodeChannel
     ) -> None:
-        """Opens a channel; `timeout` in seconds holds for each call."""
+        """Takes the node's channel; `timeout` in seconds holds for each call."""
         self._group = group
         self._peer = f"primary {address}"
         self._timeout = timeout
-        self._channel = PeerChannel(
-            dialer, address, primary_pb2_grpc.PrimaryServiceStub
-        )
+        self._channel = channel
 
     @property
-    def _stub(self) -> primary_pb2_grpc.PrimaryServiceAsyncStub:
-        return self._channel.stub
+    def _stub(self) -> PrimaryServiceAsyncStub:
+        return self._channel.stubs.primary
 
     async def status(self) -> ForwardStatus:
         """Asks for the group's state."""
         request = primary_pb2.PrimaryServiceGetStatusRequest(group=self._group)
-        answer = await call(self._stub.GetStatus, request, self._timeout, self._peer)
+        answer = await self._channel.call(
+            _PRIMARY_STATUS, request, self._timeout, self._peer
+        )
         return answer.groups[0]
 
     async def rest(self, seconds: float) -> ForwardStatus:
@@ -112,8 +115,8 @@ class PrimaryPeer:
         request = primary_pb2.PrimaryServicePrepareCheckpointRequest(
             group=self._group, generation=generation, epoch=epoch
         )
-        answer = await call(
-            self._stub.PrepareCheckpoint, request, self._timeout, self._peer
+        answer = await self._channel.call(
+            _PRIMARY_PREPARE, request, self._timeout, self._peer
         )
         return answer.barrier_seq
 
@@ -122,7 +125,7 @@ class PrimaryPeer:
         request = primary_pb2.PrimaryServiceDoCheckpointRequest(
             group=self._group, generation=generation, epoch=epoch
         )
-        await call(self._stub.DoCheckpoint, request, self._timeout, self._peer)
+        await self._channel.call(_PRIMARY_DO, request, self._timeout, self._peer)
 
     async def stop(self, generation: int, *, drain: bool, timeout: float) -> None:
         """Ends forwarding."""
@@ -167,33 +170,29 @@ class PrimaryPeer:
         answer = await call(self._stub.GrowVolume, request, self._timeout, self._peer)
         return answer.volume
 
-    async def close(self) -> None:
-        """Closes the channel."""
-        await self._channel.close()
-
 
 class SecondaryPeer:
     """One group on its secondary. All methods raise BlkcoloError."""
 
     def __init__(
-        self, group: str, address: Address, timeout: float, dialer: Dialer
+        self, group: str, address: Address, timeout: float, channel: NodeChannel
     ) -> None:
-        """Opens a channel; `timeout` in seconds holds for each call."""
+        """Takes the node's channel; `timeout` in seconds holds for each call."""
         self._group = group
         self._peer = f"secondary {address}"
         self._timeout = timeout
-        self._channel = PeerChannel(
-            dialer, address, secondary_pb2_grpc.SecondaryServiceStub
-        )
+        self._channel = channel
 
     @property
-    def _stub(self) -> secondary_pb2_grpc.SecondaryServiceAsyncStub:
-        return self._channel.stub
+    def _stub(self) -> SecondaryServiceAsyncStub:
+        return self._channel.stubs.secondary
 
     async def status(self) -> ReplicaStatus:
         """Asks for the group's state."""
         request = secondary_pb2.SecondaryServiceGetStatusRequest(group=self._group)
-        answer = await call(self._stub.GetStatus, request, self._timeout, self._peer)
+        answer = await self._channel.call(
+            _SECONDARY_STATUS, request, self._timeout, self._peer
+        )
         return answer.groups[0]
 
     async def prepare(
@@ -206,14 +205,14 @@ class SecondaryPeer:
             epoch=epoch,
             barrier_seq=barrier_seq,
         )
-        await call(self._stub.PrepareCheckpoint, request, timeout, self._peer)
+        await self._channel.call(_SECONDARY_PREPARE, request, timeout, self._peer)
 
     async def do_checkpoint(self, epoch: int, generation: int) -> None:
         """Commits."""
         request = secondary_pb2.SecondaryServiceDoCheckpointRequest(
             group=self._group, generation=generation, epoch=epoch
         )
-        await call(self._stub.DoCheckpoint, request, self._timeout, self._peer)
+        await self._channel.call(_SECONDARY_DO, request, self._timeout, self._peer)
 
     async def stop(
         self,
@@ -244,7 +243,3 @@ class SecondaryPeer:
             group=self._group, generation=generation, volume=volume, size_bytes=size
         )
         await call(self._stub.GrowVolume, request, self._timeout, self._peer)
-
-    async def close(self) -> None:
-        """Closes the channel."""
-        await self._channel.close()

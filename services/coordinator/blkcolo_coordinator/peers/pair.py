@@ -10,9 +10,9 @@ from blkcolo_coordinator.peers import node_views
 from blkcolo_coordinator.peers.grpc_peers import NodePeer, PrimaryPeer, SecondaryPeer
 
 if TYPE_CHECKING:
-    from blkcolo.rpc.client import Dialer
     from blkcolo.v1.primary_pb2 import ForwardStatus
     from blkcolo_coordinator.core.group_record import GroupRecord
+    from blkcolo_coordinator.peers.node_channel import NodeChannels
     from blkcolo_coordinator.runs.roles import NodeView
 
 
@@ -28,10 +28,13 @@ class _Node(NamedTuple):
 class Pair:
     """Both nodes of one group."""
 
-    def __init__(self, record: GroupRecord, timeout: float, dialer: Dialer) -> None:
+    def __init__(
+        self, record: GroupRecord, timeout: float, channels: NodeChannels
+    ) -> None:
         """Opens channels to both; `timeout` in seconds holds for each call."""
+        self._channels = channels
         self._nodes = [
-            _open(record.name, address, timeout, dialer)
+            _open(record.name, address, timeout, channels)
             for address in (record.primary_now, record.secondary_now)
         ]
 
@@ -84,16 +87,17 @@ class Pair:
         return node_views.of_primary(self.primary_address, status)
 
     async def close(self) -> None:
-        """Closes all channels."""
-        peers = [peer for node in self._nodes for peer in node[1:]]
-        await asyncio.gather(*(peer.close() for peer in peers))
+        """Calls neither any more."""
+        for node in self._nodes:
+            await self._channels.release(Address.parse(node.address))
 
 
-def _open(group: str, address: str, timeout: float, dialer: Dialer) -> _Node:
+def _open(group: str, address: str, timeout: float, channels: NodeChannels) -> _Node:
     parsed = Address.parse(address)
+    channel = channels.open(parsed)
     return _Node(
         address,
-        NodePeer(group, parsed, timeout, dialer),
-        PrimaryPeer(group, parsed, timeout, dialer),
-        SecondaryPeer(group, parsed, timeout, dialer),
+        NodePeer(group, parsed, timeout, channel),
+        PrimaryPeer(group, parsed, timeout, channel),
+        SecondaryPeer(group, parsed, timeout, channel),
     )

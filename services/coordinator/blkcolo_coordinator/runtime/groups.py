@@ -15,6 +15,7 @@ from blkcolo_coordinator.core import events
 from blkcolo_coordinator.core.group_record import GroupRecord
 from blkcolo_coordinator.core.group_state import GroupState
 from blkcolo_coordinator.core.policy import Policy
+from blkcolo_coordinator.peers.node_channel import NodeChannels
 from blkcolo_coordinator.peers.pair import Pair
 from blkcolo_coordinator.record.store import Store
 from blkcolo_coordinator.runtime.group_driver import GroupDriver
@@ -42,6 +43,7 @@ class Groups:
     ) -> None:
         """Takes the options; `open` begins."""
         self._dialer = dialer
+        self._channels = NodeChannels(dialer)
         self.drivers: dict[str, GroupDriver] = {}
         self.changed = Wakeup()
         self._settings = settings
@@ -84,7 +86,7 @@ class Groups:
         driver = GroupDriver(
             record,
             store,
-            Pair(record, timeout, self._dialer),
+            Pair(record, timeout, self._channels),
             self._settings,
             self._metrics,
         )
