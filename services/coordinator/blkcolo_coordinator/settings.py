@@ -27,8 +27,8 @@ class PolicySettings(Section):
     min_interval_seconds: float = Field(0.05, ge=0)
     """Never sooner after the last one than this."""
     max_interval_seconds: float = Field(1.0, ge=0)
-    """Never later after the last one than this, if anything was written since; 0:
-    never for this reason."""
+    """Never later after the last one than this, if anything was written since; up to an
+    eighth sooner, so that groups are not due at once. 0: never for this reason."""
     rpo_target_seconds: float = Field(5.0, ge=0)
     """The age of the last checkpoint that must not be exceeded, for metrics and
     alerts; 0: no such promise."""

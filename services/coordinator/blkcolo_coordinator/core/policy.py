@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from zlib import crc32
 
 
 class Trigger(enum.StrEnum):
@@ -51,6 +52,7 @@ class Observation:
         called: somebody asked for a checkpoint.
         unchanged: nothing was written since the last one; another would be the same.
         paused: automatic checkpoints are suspended.
+        early: see `early`.
     """
 
     now: float
@@ -60,6 +62,7 @@ class Observation:
     called: bool
     unchanged: bool = False
     paused: bool = False
+    early: float = 0.0
 
 
 def decide(policy: Policy, seen: Observation) -> Trigger | None:
@@ -77,6 +80,20 @@ def decide(policy: Policy, seen: Observation) -> Trigger | None:
         return Trigger.SENT_BYTES
     if 0 < policy.buffer_high_water_bytes <= seen.buffer_bytes:
         return Trigger.BUFFER
-    if 0 < policy.max_interval_seconds <= age and not seen.unchanged:
+    if 0 < policy.max_interval_seconds <= age + seen.early and not seen.unchanged:
         return Trigger.MAX_INTERVAL
     return None
+
+
+def early(policy: Policy, group: str, last_at: float) -> float:
+    """How much sooner than `max_interval` the next checkpoint is due, in seconds.
+
+    Groups that were due at once, as all are when the coordinator has begun, would be
+    for ever. So each has its own moment within the interval, as its name says, and
+    comes closer to it with every checkpoint, by an eighth of the interval at most.
+    """
+    interval = policy.max_interval_seconds
+    if interval <= 0:
+        return 0.0
+    moment = interval * crc32(group.encode()) / (1 << 32)
+    return min((last_at - moment) % interval, interval / 8)

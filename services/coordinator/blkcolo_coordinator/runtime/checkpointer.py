@@ -68,6 +68,7 @@ class Checkpointer:
         #: True if a look found that nothing was.
         self.unchanged = False
         self._last_at: float | None = None
+        self._early = 0.0
         self._calls = CheckpointCalls()
 
     async def maybe_take(
@@ -86,6 +87,7 @@ class Checkpointer:
             called=self._calls.waiting,
             unchanged=self.unchanged,
             paused=record.paused,
+            early=self._early,
         )
         trigger = policy.decide(record.policy, seen)
         if trigger is not None:
@@ -129,7 +131,7 @@ class Checkpointer:
         longest = policy.max_interval_seconds
         if longest <= 0 or self._last_at is None:
             return None
-        return self._last_at + longest - time.monotonic()
+        return self._last_at + longest - self._early - time.monotonic()
 
     async def take(self, epoch: int, trigger: Trigger) -> CheckpointRun:
         """Takes one and tells those who called for it; the run says how it ended."""
@@ -205,6 +207,8 @@ class Checkpointer:
         self._headway.committed()
         self.unchanged_at = 0.0  # it may be of a clock that was set back since
         self._last_at = time.monotonic()
+        record = self._group.record
+        self._early = policy.early(record.policy, record.name, self._last_at)
         self._group.committed(run.epoch, str(trigger))
 
     def _ended(self, run: CheckpointRun, trigger: Trigger) -> None:

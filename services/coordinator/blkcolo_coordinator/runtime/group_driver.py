@@ -151,10 +151,11 @@ class GroupDriver:
     def _until_next_look(self) -> float:
         """Seconds: every interval, unless the group is protected and quiet."""
         interval = self._group.settings.poll_interval_seconds
+        now = asyncio.get_running_loop().time()
         primary, secondary = self.sides
         protected = self.record.state is GroupState.PROTECTED
         if not protected or primary is None or secondary is None:
-            return self._pace.next(interval, object(), None)
+            return self._pace.next(now, interval, object(), None)
         seen = (
             primary.sent_bytes,
             primary.records_in_epoch,
@@ -162,7 +163,7 @@ class GroupDriver:
             secondary.overlay_bytes,
             self.record.paused,
         )
-        return self._pace.next(interval, seen, self._checkpoints.due_in())
+        return self._pace.next(now, interval, seen, self._checkpoints.due_in())
 
     # One look at the group.
 
