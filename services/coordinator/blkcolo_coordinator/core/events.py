@@ -176,6 +176,8 @@ def _pause(record: GroupRecord) -> str:
 
 def _policies(before: Policy, after: Policy) -> tuple[str, str]:
     """What differs, in both."""
+    if before == after:  # of every checkpoint: cheap
+        return "", ""
     old, new = asdict(before), asdict(after)
     keys = [key for key in new if old[key] != new[key]]
     return (

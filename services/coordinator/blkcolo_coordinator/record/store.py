@@ -11,6 +11,7 @@ import json
 import sqlite3
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import DataLoss, Exhausted, Reason, from_os_error
@@ -63,6 +64,12 @@ _CHANGES = (
     (4, _LOOKS),
     (5, "ALTER TABLE groups ADD COLUMN failover_forced INTEGER NOT NULL DEFAULT 0"),
 )
+
+
+@lru_cache(maxsize=1024)
+def _policy(policy: Policy) -> str:
+    """As it is stored; kept, since it is written again with every checkpoint."""
+    return json.dumps(asdict(policy))
 
 
 class Store:
@@ -201,7 +208,7 @@ class Store:
             record.name,
             record.primary_address,
             record.secondary_address,
-            json.dumps(asdict(record.policy)),
+            _policy(record.policy),
             record.generation,
             int(record.state),
             int(record.paused),
