@@ -86,11 +86,11 @@ BENCHES = (
     ),
     Bench(
         "checkpoints",
-        "The VM's stall at 20 checkpoints a second, their duration and its parts, and"
-        " how it grows with what is buffered",
+        "The VM's stall at 20 checkpoints a second, their duration and its parts, at"
+        " full load and paced at half of it, and how it grows with what is buffered",
         Settings(_GIB, 10),
         Settings(64 * _MIB, 2, quick=True),
-        90,
+        120,
         checkpoints.measure,
     ),
     Bench(
@@ -181,7 +181,8 @@ BENCHES = (
     ),
     Bench(
         "memory",
-        "Memory of each service over one run, its slope behind the first fifth, a plot",
+        "Memory of each service over one run; its slope over all of it, behind the"
+        " first fifth, and over the last half; a plot",
         Settings(512 * _MIB, 600),
         Settings(64 * _MIB, 20, quick=True),
         610,

@@ -4,7 +4,10 @@ Checkpoints are asked for by a fixed clock, 20 a second, whether or not the last
 ended: the coordinator takes one after the other, and a call that finds one under way is
 answered by the next. So a slow checkpoint is not made up for by fewer of them. The
 writes come from `write_load`, which keeps up with fio, and knows when each was
-completed.
+completed. They come as fast as they are answered, or by a fixed schedule at half of
+that rate. Either way a stall is the time between two completions, around a tick of the
+clock: it counts at its full length, however few writes it held up, and is not measured
+against the schedule.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from tests.bench.load.loads import BY_NAME, Load
 from tests.bench.peers import pair
 from tests.bench.peers.images import fill
 from tests.bench.peers.peer import timed_ms
-from tests.bench.report.findings import Finding, Found
+from tests.bench.report.findings import Finding, Found, Grid
 from tests.stack import wait_until
 
 if TYPE_CHECKING:
@@ -40,6 +43,8 @@ _PERIOD_NS = 1000 * _NS_PER_MS // _PER_SECOND
 _QD32 = BY_NAME["4k randwrite QD32"]
 #: Runs without and with checkpoints take turns, so that both meet the same machine.
 _ROUNDS = 3
+#: Of the rate at full load, which keeps the window full: a VM that leaves room.
+_PACED = 0.5
 
 
 class Call(NamedTuple):
@@ -58,7 +63,7 @@ class Call(NamedTuple):
 
 @dataclass
 class Observed:
-    """What the runs of one kind found.
+    """What the runs of one kind found, at one load.
 
     Attributes:
         gaps_ms: the longest gap between completions around each tick of the clock.
@@ -98,32 +103,69 @@ class Observed:
         return len({call.epoch for call in self.calls}) / self.seconds
 
 
+@dataclass
+class AtLoad:
+    """The runs at one load: without checkpoints and with them."""
+
+    without: Observed = field(default_factory=Observed)
+    during: Observed = field(default_factory=Observed)
+
+    def figures(self) -> list[Finding]:
+        """What checkpoints cost at this load."""
+        return [*_stall(self.without, self.during), *_duration(self.during)]
+
+
 def measure(run: Run) -> Found:
-    """Runs on a pair, each kind of run as many seconds long as a load is."""
+    """Runs on a pair at full load, then at half of the rate that this reached."""
     size = run.size
     base = run.folder / "base.img"
     fill(base, size)
-    without, during = Observed(), Observed()
     with pair.running(run.folder, base) as under_test:
         base.unlink()
         stack = under_test.stack
         stack.pause()
-        for _ in range(_ROUNDS):
-            for observed in (without, during):
-                load = (stack.uri("primary"), _QD32, run.seconds / _ROUNDS, size)
-                with write_load.in_background(*load) as writes:
-                    ticks, calls = _tick(stack, writes, checkpoints=observed is during)
-                    observed.add(writes.result(), ticks, calls)
+        run.say("full load")
+        full = _at_load(stack, run)
+        rate = full.during.writes_a_second * _PACED
+        run.say(f"paced at {rate:,.0f} writes a second")
+        paced = _at_load(stack, run, rate)
+        run.say("by what is buffered")
         small = _commit_ms(stack, _MIB, size)
         large = _commit_ms(stack, size, size)
     found = [
-        *_stall(without, during),
-        *_duration(during),
+        *full.figures(),
         Finding("checkpoint of 1 MiB, p50", small, "ms"),
         Finding(f"checkpoint of {size // _MIB} MiB, p50", large, "ms"),
         Finding("ratio of the two", large / small, "x", 2),
     ]
-    return Found(found)
+    return Found(found, [side_by_side(full.figures(), paced.figures(), rate)])
+
+
+def _at_load(stack: Stack, run: Run, rate: float | None = None) -> AtLoad:
+    """Each kind of run is as many seconds long as a load is."""
+    found = AtLoad()
+    uri, seconds = stack.uri("primary"), run.seconds / _ROUNDS
+    for _ in range(_ROUNDS):
+        for observed in (found.without, found.during):
+            load = (uri, _QD32, seconds, run.size, rate)
+            with write_load.in_background(*load) as writes:
+                with_them = observed is found.during
+                ticks, calls = _tick(stack, writes, checkpoints=with_them)
+                observed.add(writes.result(), ticks, calls)
+    return found
+
+
+def side_by_side(full: list[Finding], paced: list[Finding], rate: float) -> Grid:
+    """The same figures at both loads."""
+    column = f"paced at {rate:,.0f} writes/s"
+    cells = {
+        ", ".join(filter(None, [a.what, a.unit])): {
+            "full load": a.reached,
+            column: b.reached,
+        }
+        for a, b in zip(full, paced, strict=True)
+    }
+    return Grid("At full load, and paced at half of its rate", "what", cells)
 
 
 def _tick(
