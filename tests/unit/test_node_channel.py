@@ -28,13 +28,19 @@ from blkcolo.v1 import (
     secondary_pb2_grpc,
 )
 from blkcolo.v1 import secondary_pb2 as secondary
+from blkcolo_coordinator.core.group_record import GroupRecord
 from blkcolo_coordinator.peers.grpc_peers import PrimaryPeer, SecondaryPeer
 from blkcolo_coordinator.peers.node_channel import NodeChannels
+from blkcolo_coordinator.peers.pair import Pair
+from blkcolo_coordinator.peers.peer_steps import PeerSteps
+from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome, Step
+from blkcolo_coordinator.settings import CoordinatorSettings
 from blkcolo_node.many_calls import ManyCalls, methods_of
 from blkcolo_node.servicer import NodeServicer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 _TIMEOUT = 20.0
 
@@ -50,6 +56,11 @@ class _Primary(primary_pb2_grpc.PrimaryServiceServicer):
             raise self.fails[request.group]
         return primary_pb2.PrimaryServicePrepareCheckpointResponse(
             epoch=request.epoch, barrier_seq=10 * request.epoch
+        )
+
+    async def DoCheckpoint(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return primary_pb2.PrimaryServiceDoCheckpointResponse(
+            committed_epoch=request.epoch
         )
 
 
@@ -160,6 +171,32 @@ async def test_a_thousand_calls_need_four_rpcs(node: _Node) -> None:
     answers = await prepared(node, *(f"vm{number}" for number in range(1000)))
     assert answers == [70] * 1000
     assert node.rpcs.calls == {"NodeService/CallMany": 4}
+
+
+async def test_fifty_checkpoints_that_begin_together_need_four_rpcs(
+    node: _Node, tmp_path: Path
+) -> None:
+    """As many as one needs: what a checkpoint costs when many groups are due."""
+    settings = CoordinatorSettings(data_dir=tmp_path)
+    runs = [CheckpointRun(7, 1) for _ in range(50)]
+    pairs = [
+        Pair(
+            GroupRecord(f"vm{number}", str(node.address), str(node.address)),
+            settings.call_timeout_seconds,
+            node.channels,
+        )
+        for number in range(len(runs))
+    ]
+    await asyncio.gather(
+        *(
+            PeerSteps(pair, settings).take_checkpoint(run)
+            for pair, run in zip(pairs, runs, strict=True)
+        )
+    )
+    for run in runs:
+        assert (run.outcome, run.error) == (Outcome.COMMITTED, None)
+    assert node.rpcs.calls == {"NodeService/CallMany": len(Step)}
+    await asyncio.gather(*(pair.close() for pair in pairs))
 
 
 async def test_calls_of_both_roles_with_one_deadline_go_together(node: _Node) -> None:

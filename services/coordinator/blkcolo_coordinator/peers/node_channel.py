@@ -84,11 +84,11 @@ class _Begun(NamedTuple):
         if not self.answer.done():
             self.answer.set_exception(error)
 
-
-def _unanswered(peer: str) -> BlkcoloError:
-    return Unavailable(
-        Reason.PEER_UNREACHABLE, f"{peer} did not answer the call; ask again"
-    )
+    def end(self) -> None:
+        """There will be no answer, if there was none."""
+        if not self.answer.done():
+            text = f"{self.peer} did not answer the call; ask again"
+            self.answer.set_exception(Unavailable(Reason.PEER_UNREACHABLE, text))
 
 
 class NodeChannel:
@@ -141,7 +141,7 @@ class NodeChannel:
                 await asyncio.gather(*(self._single(each, timeout) for each in calls))
         finally:
             for each in calls:
-                each.fail(_unanswered(each.peer))
+                each.end()
 
     async def _single(self, each: _Begun, timeout: float) -> None:
         method = each.method.single(self.stubs)
