@@ -68,10 +68,10 @@ async def test_commits_that_are_given_up_leave_one_task_behind() -> None:
     try:
         for epoch in range(6):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(group.commit(epoch, 1), 0.02)
+                await asyncio.wait_for(group.checkpoints.commit(epoch, 1), 0.02)
         names = [task.get_name() for task in asyncio.all_tasks()]
         assert names.count("commit vm") == 1
     finally:
         disk.let_go.set()
-    assert (await group.commit(5, 1)).epoch == 5
+    assert (await group.checkpoints.commit(5, 1)).epoch == 5
     await group.close()

@@ -68,7 +68,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ReplicaGroup], float | None]]] = {
 _COUNTERS: dict[str, tuple[str, Callable[[ReplicaGroup], float]]] = {
     "received_bytes": (
         "Bytes of the stream taken into memory.",
-        lambda group: group.received_bytes,
+        lambda group: group.reception.received_bytes,
     ),
     "applied_bytes": (
         "Bytes written, zeroed and trimmed by the stream.",

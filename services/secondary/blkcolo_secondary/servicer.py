@@ -55,7 +55,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
                 Reason.SEQUENCE_GAP, "a stream starts with a hello of seq 1; send that"
             )
         group = self._groups.find(hello.group, hello.generation)
-        async for answer in group.receive(hello, _decoded(request_iterator)):
+        async for answer in group.reception.receive(hello, _decoded(request_iterator)):
             yield encode_response(answer)
 
     async def PrepareCheckpoint(
@@ -65,7 +65,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     ) -> pb.SecondaryServicePrepareCheckpointResponse:
         """Answers when every write up to the barrier is applied."""
         group = self._groups.find(request.group)
-        prepared = await group.prepare(
+        prepared = await group.checkpoints.prepare(
             request.epoch,
             request.generation,
             request.barrier_seq,
@@ -84,7 +84,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     ) -> pb.SecondaryServiceDoCheckpointResponse:
         """Commits."""
         group = self._groups.find(request.group)
-        committed = await group.commit(request.epoch, request.generation)
+        committed = await group.checkpoints.commit(request.epoch, request.generation)
         return pb.SecondaryServiceDoCheckpointResponse(
             committed_epoch=committed.epoch, dropped_bytes=committed.dropped_bytes
         )

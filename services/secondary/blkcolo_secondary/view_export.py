@@ -66,7 +66,7 @@ class ViewExport:
 
         The view itself never waits.
         """
-        return self._group.admit(self._volume, offset, length)
+        return self._group.writes.admit(self._volume, offset, length)
 
     def read_into(self, offset: int, target: memoryview) -> None:
         """Reads the view."""
@@ -108,7 +108,7 @@ class ViewExport:
         """The state may have changed since the client negotiated."""
         if not self._group.writable:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
-        self._group.intend(self._volume, offset, length)
+        self._group.writes.intend(self._volume, offset, length)
 
     def allocation(self, offset: int, length: int) -> list[AllocationExtent]:
         """Describes the view."""

@@ -13,8 +13,12 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from blkcolo.errors import translated
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from blkcolo_secondary.buffer.save_and_write import Sync
 
 T = TypeVar("T")
 
@@ -44,6 +48,11 @@ class SlowWork:
     def on_check(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Reads files of the Disk Buffer back."""
         return asyncio.get_running_loop().run_in_executor(self._check, work)
+
+    async def carry_out(self, sync: Sync) -> None:
+        """Makes durable what a step of the core asks for; raises BlkcoloError."""
+        with translated("making the Disk Buffer durable"):
+            await self.on_buffer(sync.run)
 
     def close(self) -> None:
         """Waits for what is under way, and ends the threads."""
