@@ -56,6 +56,11 @@ class Faults:
         elif kind < 0.1:
             world.machine(name).failing = 1
 
+    def within(self, name: str, operations: int) -> None:
+        """It may die in one of so many file operations, whose order counts."""
+        if not self._world.quiet and self._rng.random() < 0.4:
+            self._world.machine(name).fuse = self._rng.randint(1, operations)
+
     def refusal(self, name: str) -> None:
         """The disk may refuse one of the next file operations."""
         if not self._world.quiet and self._rng.random() < 0.4:

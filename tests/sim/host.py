@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tests.sim.vm import VmWrite
     from tests.sim.world import World
 
+#: File operations of a demotion, about.
+_DEMOTION = 7
+
 
 class Host:
     """What outlives the death of a process.
@@ -79,6 +82,8 @@ class HostNode:
             self.primary = PrimaryNode(world, host, self._intent)
         else:
             self.secondary = SecondaryNode(world, host, self._intent)
+            durable = self.secondary.replica.journal.state
+            host.side.plays_secondary(discarded=durable.discarded)
         groups = {"vm": self}
         self._forwarding = GroupsInRole(Role.PRIMARY, groups, lambda n: n.primary)
         self._receiving = GroupsInRole(Role.SECONDARY, groups, lambda n: n.secondary)
@@ -145,6 +150,7 @@ class HostNode:
         with translated("opening the Disk Buffer"):
             secondary = SecondaryNode(self.world, self.host, self._intent)
         folder, epoch = self.host.machine.folder, primary.core.epoch
+        self.world.faults.within(self.host.name, _DEMOTION)
         role_change.demote(folder, secondary.replica, generation, epoch)
         self.primary, self.secondary = None, secondary
         primary.close()

@@ -39,17 +39,18 @@ class Oracle:
         for side in self.sides.values():
             side.forget_view(epoch)
 
-    def commit_answered(self, host: str, epoch: int, holds: int) -> None:
+    def commit_answered(self, host: str, epoch: int, holds: int, copy: int) -> None:
         """I3: committed never goes back, whichever host says it.
 
         Args:
             host: who answers.
             epoch: what it answers.
             holds: the newest one that it holds meanwhile.
+            copy: see `Side.commit_answered`.
         """
         assert holds >= self._answered, f"I3: {holds} behind {self._answered}"
         self._answered = max(self._answered, epoch)
-        self.sides[host].commit_answered(epoch)
+        self.sides[host].commit_answered(epoch, copy)
 
     def vm_writes(self, host: str, generation: int) -> None:
         """I4: at most one side accepts VM writes in a generation."""
@@ -92,6 +93,10 @@ class Oracle:
         """The primary's stream ended; everything was applied."""
         self._drained = contents_of(disks)
 
-    def streams_again(self) -> None:
-        """A new stream: what was drained is history."""
+    def leaves_drained(self) -> None:
+        """What was drained is not what the secondary's disks hold any more.
+
+        By a new stream, by a stop or a failover to a checkpoint, or by a loss of power:
+        what was applied was not durable.
+        """
         self._drained = None

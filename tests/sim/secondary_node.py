@@ -70,6 +70,8 @@ class SecondaryNode:
         self.clients = ViewClients(world, host, self.replica)
         if self.replica.state in _ENDED:  # it may have died before it said so
             world.oracle.led_to(self.replica.shown)
+        if self.replica.state is not ReplicaState.DISCONNECTED:
+            world.oracle.leaves_drained()
         if self.replica.flushing:
             self._start_flush()
 
@@ -115,7 +117,7 @@ class SecondaryNode:
             return
         self._say(f"takes a stream of generation {hello.generation}: {welcome}")
         self.side.admitted(hello.generation)
-        self.world.oracle.streams_again()
+        self.world.oracle.leaves_drained()
         if welcome.committed is not None:
             self.world.faults.moment(self.name)
         self._stream, self._applying, self._done = stream, None, 1
@@ -249,9 +251,17 @@ class SecondaryNode:
         generation: int,
         steps: Generator[Sync, None, Any],
         answer: Callable[..., None],
-        *,
-        synced: bool = False,
+        recorded_in: int | None = None,
     ) -> None:
+        """The next steps; the record is written in the last but one, or the only one.
+
+        Args:
+            generation: the caller's.
+            steps: of the commit.
+            answer: takes what comes of it.
+            recorded_in: the side's `copies` in the step before; None: there was none.
+        """
+        copy = self.side.copies
         try:
             sync = next(steps)
         except BlkcoloError as error:
@@ -261,9 +271,11 @@ class SecondaryNode:
             epoch, holds = end.value.epoch, self.replica.journal.state.committed
             self._say(f"commits {epoch}")
             self.world.tally["commit"] += 1
-            self.world.oracle.commit_answered(self.name, epoch, holds or 0)
-            if not synced:  # otherwise it was admitted before that
+            if recorded_in is None:  # otherwise it was admitted before that
                 self.side.admitted(generation)
+                recorded_in = copy
+            oracle = self.world.oracle
+            oracle.commit_answered(self.name, epoch, holds or 0, recorded_in)
             answer(end.value)
             self.world.later(self.name, self._work_time(), self._sweep)
         else:
@@ -278,7 +290,7 @@ class SecondaryNode:
             except BlkcoloError as error:
                 answer(error)
             else:
-                self._commit(generation, steps, answer, synced=True)
+                self._commit(generation, steps, answer, copy)
 
     def _sweep(self) -> None:
         """Removes what was dropped, on another thread: some time later."""
@@ -318,6 +330,7 @@ class SecondaryNode:
         if before not in _ENDED:
             self._say(f"fails over to {self.replica.shown}")
             self.world.oracle.led_to(self.replica.shown)
+            self.world.oracle.leaves_drained()
             self.world.faults.moment(self.name)
         self._end_stream()
         answer(self.replica.shown)
@@ -338,8 +351,10 @@ class SecondaryNode:
         self._say(f"stops: {mode.name}")
         self.world.faults.moment(self.name)
         if mode is StopMode.KEEP_LATEST and before is not self.replica.state:
+            self.side.gave_up()
             self.world.oracle.kept_latest(self.replica.buffer.disks)
             self.clients.stop_reading()
+        self.world.oracle.leaves_drained()
         self._end_stream()
         answer(None)
 

@@ -24,6 +24,7 @@ class Side:
             has been demoted, what undo layers must lead back to.
         answered: as secondary, the newest checkpoint that it said is committed.
         newest: the newest generation that it took a call in.
+        copies: raised by whatever gives up the checkpoints of before.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Side:
         self.contents = [Content(bytes(size)) for size in sizes]
         self.answered: int | None = None
         self.newest = 0
+        self.copies = 0
         self._host = host
         self._barriers = barriers
         self._views: dict[int, list[Content]] = {}
@@ -41,6 +43,7 @@ class Side:
         self._fenced = 0
         self._target: int | None = None
         self._discarded = False
+        self._is_primary = False
 
     # What happens.
 
@@ -52,8 +55,19 @@ class Side:
         """The number of an uncommitted epoch was given again."""
         self._views.pop(epoch, None)
 
-    def commit_answered(self, epoch: int) -> None:
-        """It said that a checkpoint is committed."""
+    def commit_answered(self, epoch: int, copy: int) -> None:
+        """It said that a checkpoint is committed.
+
+        Args:
+            epoch: which one.
+            copy: `copies` when its record was written. Where the checkpoints were
+                given up between that and the answer, it was true, and the number
+                stays; of what is held now it says nothing.
+        """
+        if copy != self.copies:
+            if self.answered is not None:
+                self.answered = max(self.answered, epoch)
+            return
         if self.answered is None or epoch > self.answered:
             self.answered, self._forgotten = epoch, False
         self._discarded = False
@@ -89,6 +103,10 @@ class Side:
         """A stop is about to give up every checkpoint, or what a demotion kept."""
         self._forgotten, self._discarded = True, False
 
+    def gave_up(self) -> None:
+        """It did."""
+        self.copies += 1
+
     def serves_discarded(self) -> None:
         """A failover is about to serve what a demotion kept and a stop brought back."""
         self._discarded = False
@@ -102,16 +120,29 @@ class Side:
     def was_demoted(self) -> None:
         """It said that what its disk held can be brought back."""
         self._forget_views()
-        self._discarded = True
+        self._discarded, self._is_primary = True, False
 
     def plays_primary(self) -> None:
         """Its disks are the VM's."""
         self._forget_views()
-        self._discarded = False
+        self._discarded, self._is_primary = False, True
+
+    def plays_secondary(self, *, discarded: bool) -> None:
+        """It starts as secondary; from primary only by a demotion that is complete.
+
+        It may have died before it said so; the role is saved behind everything else.
+
+        Args:
+            discarded: what its disk held can be brought back.
+        """
+        if self._is_primary:
+            assert discarded, "a demotion was half done, and the role is saved"
+            self.was_demoted()
 
     def _forget_views(self) -> None:
         self._views, self._shown, self._target = {}, None, None
         self.answered = None
+        self.copies += 1
 
     # What must hold.
 

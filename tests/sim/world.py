@@ -77,6 +77,7 @@ class World:
         self._streams: dict[str, Stream] = {}
         self._trace = trace
         self.faults = Faults(self)
+        self.orders = Orders(self)
         self._touched: set[str] = set()
         self.quiet = False
         self.steps = 0
@@ -219,6 +220,8 @@ class World:
         machine.crashed()
         if machine.host:
             self.oracle.sides[name].lost_power()
+            if name == self.secondary:
+                self.oracle.leaves_drained()
         if name != COORDINATOR:
             self._cut_all()
         self.clock.after(self.rng.uniform(0.01, 0.3), lambda: self.start(name))
@@ -300,7 +303,7 @@ class World:
             self.start(name)
         self.clock.after(0.0, self._vm)
         self.faults.begin()
-        Orders(self).plan()
+        self.orders.plan()
         while self.clock.step(self.scenario.faults_end):
             self._check()
         self.network.faulty, self.quiet = False, True
