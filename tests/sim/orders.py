@@ -58,6 +58,11 @@ class Orders:
             force = True
         self._order(lambda c: c.roles.order_failover(force=force, older=older))
 
+    def switchover_failed(self) -> None:
+        """The call failed, and nobody waits for the coordinator to go on with it."""
+        if not self._world.quiet and self._rng.random() < 0.3:
+            self._fail_over()
+
     def _change_roles(self) -> None:
         world, rng = self._world, self._rng
         world.clock.after(rng.uniform(0.2, 1.2), self._change_roles)
@@ -70,7 +75,7 @@ class Orders:
                     self._fail_over()
             case GroupState.STARTING | GroupState.PROTECTED | GroupState.UNPROTECTED:
                 if world.quiet:
-                    self._finish_failover()
+                    pass
                 elif rng.random() < 0.6:
                     self._order(lambda c: c.roles.order_switchover())
                 elif rng.random() < 0.6:
@@ -80,11 +85,6 @@ class Orders:
                     self._fail_over()
             case _:
                 pass
-
-    def _finish_failover(self) -> None:
-        """A failover in the middle of a switchover had no answer: orders it again."""
-        if self._world.failed_over:
-            self._fail_over()
 
     def _stop_discarded(self) -> None:
         """Brings back what a side held before it was to be a copy."""

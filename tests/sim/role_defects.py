@@ -111,4 +111,10 @@ ROLE_DEFECTS = (
         "            pass  # it is asked again\n",
         "            run.fenced()\n",
     ),
+    Defect(
+        "failover in a switchover gives up a secondary that may have heard of it",
+        _C + "runs.failover_run",
+        "        self.ordered = self.ordered or self.primary_fenced\n",
+        "        pass\n",
+    ),
 )

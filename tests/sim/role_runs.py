@@ -46,8 +46,7 @@ class RoleRuns:
         """Takes up what is unfinished; both sides were asked before."""
         match self._store.state:
             case GroupState.FAILING_OVER:
-                force, epoch = self._store.failover_forced, self._store.failover_to
-                self._fail_over(FailoverRun("vm", force, epoch, ordered=True))
+                self._fail_over(self._failover(ordered=True))
             case GroupState.FAILED_OVER:
                 self._fence_late()
             case GroupState.SWITCHING_OVER:
@@ -77,12 +76,21 @@ class RoleRuns:
         epoch = kept[0] if older and kept else None
         seen.say(f"failover ordered, force={force}, checkpoint {epoch or 'committed'}")
         store.state = store.after(Event.FAIL_OVER)
-        store.fenced_clean = False
         store.failover_to, store.failover_forced = epoch, force
         self._world.oracle.fails_over()
         if seen.primary and seen.primary["state"] is ForwardState.RESYNCING:
             self._world.tally["failover ordered while resyncing"] += 1
-        self._fail_over(FailoverRun("vm", force, epoch))
+        self._fail_over(self._failover(ordered=False))
+
+    def _failover(self, *, ordered: bool) -> FailoverRun:
+        store = self._store
+        return FailoverRun(
+            "vm",
+            store.failover_forced,
+            store.failover_to,
+            primary_fenced=store.fenced_clean,
+            ordered=ordered,
+        )
 
     def _fail_over(self, run: FailoverRun) -> None:
         store, calls = self._store, self._calls
@@ -132,9 +140,11 @@ class RoleRuns:
     def _failover_ended(self, run: FailoverRun) -> None:
         if run.error is None:
             self._store.state = self._store.after(Event.DONE)
+            self._store.fenced_clean = False
             self._count("failover" if run.leads_to is not None else "discarded served")
         elif not run.ordered:
             self._store.state = self._store.after(Event.ABORTED)
+            self._store.fenced_clean = False
         self._coordinator.say(f"failover ends: {run.error or 'done'}")
         self._coordinator.again()
 
@@ -266,9 +276,13 @@ class RoleRuns:
             case switchover_run.Step.FENCE:
                 calls.primary(
                     lambda node, answer: answer(node.fence(generation, run.epoch)),
-                    self._then(run, lambda: self._fenced(run), on),
+                    self._then(run, run.fenced, on),
                 )
             case _:
+                if not store.fenced_clean:
+                    store.fenced_clean = True
+                    self._stored()
+                    self._world.faults.lonely(store.secondary)
                 calls.secondary(
                     lambda node, answer: node.fail_over(generation, None, answer),
                     self._then(run, lambda: self._stopped(run), on),
@@ -290,15 +304,10 @@ class RoleRuns:
 
         self._coordinator.checkpoint(last, taken)
 
-    def _fenced(self, run: SwitchoverRun) -> None:
-        self._store.fenced_clean = True
-        self._stored()
-        run.fenced()
-
     def _stopped(self, run: SwitchoverRun) -> None:
         self._world.oracle.switched_over()
         self._store.state = self._store.after(Event.DONE)
-        self._store.fenced_clean, self._store.loser = True, Side.PRIMARY
+        self._store.loser = Side.PRIMARY
         self._count("switchover")
         self._stored()
         run.stopped()
@@ -308,6 +317,8 @@ class RoleRuns:
         if run.aborted:
             self._abort()
         else:
+            if run.error is not None:
+                self._world.orders.switchover_failed()
             self._coordinator.again()
 
     def _abort(self) -> None:

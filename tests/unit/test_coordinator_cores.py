@@ -185,6 +185,25 @@ def test_unanswered_fence_needs_force(force: bool) -> None:
         assert not run.ordered
 
 
+def test_failover_behind_the_fence_of_a_switchover_goes_on_without_an_answer() -> None:
+    unheard = FailoverRun("vm", force=False, primary_fenced=True)
+    unheard.fail(LOST)
+    assert unheard.ordered  # the secondary may be failed over by the switchover
+    run = FailoverRun("vm", force=False, primary_fenced=True)
+    run.secondary_answered(3, [], failed_over=False, fenced=True)
+    assert run.step is FailoverStep.RAISE_GENERATION
+    run.generation_raised()
+    run.fence_answered(LOST)
+    assert (run.step, run.primary_fenced) == (FailoverStep.STOP_SECONDARY, True)
+
+
+def test_checkpoint_that_is_not_held_ends_a_failover_behind_a_fence_too() -> None:
+    run = FailoverRun("vm", force=False, epoch=2, primary_fenced=True)
+    run.secondary_answered(3, [3], failed_over=False, fenced=True)
+    assert run.error is not None
+    assert not run.ordered  # the old roles go on
+
+
 @pytest.mark.parametrize("fenced", [False, True])
 def test_interrupted_failover_is_driven_to_its_end(fenced: bool) -> None:
     run = FailoverRun("vm", force=False)

@@ -110,7 +110,8 @@ async def try_checkpoint(record: GroupRecord, sides: Sides) -> None:
 async def try_failover(record: GroupRecord, sides: Sides) -> None:
     if record.state not in (GroupState.FAILED_OVER, GroupState.FAILING_OVER):
         group_of(record).after(Event.FAIL_OVER)
-    run, there = FailoverRun("vm1", force=False), sides.secondary
+    fenced, there = record.fenced_clean, sides.secondary
+    run = FailoverRun("vm1", force=False, primary_fenced=fenced)
     if there is None:
         raise GONE
     committed = there.committed_epoch if there.HasField("committed_epoch") else None

@@ -13,6 +13,7 @@ from blkcolo.v1.primary_pb2 import ForwardStatus
 from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
 from blkcolo_coordinator.core.group_record import GroupRecord
 from blkcolo_coordinator.core.group_state import GroupState
+from blkcolo_coordinator.peers import node_views
 from blkcolo_coordinator.peers.peer_steps import PeerSteps
 from blkcolo_coordinator.record.store import Store
 from blkcolo_coordinator.runtime.driven_group import DrivenGroup
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blkcolo_coordinator.peers.pair import Pair
+    from blkcolo_coordinator.runs.roles import NodeView
     from blkcolo_coordinator.runtime.checkpointer import Checkpointer
     from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
 
@@ -63,7 +65,7 @@ class Primary:
 
     async def status(self) -> ForwardStatus:
         self._answer()
-        return ForwardStatus(state=types_pb2.FORWARD_STATE_FENCED)
+        return ForwardStatus(state=types_pb2.FORWARD_STATE_FENCED, generation=1)
 
     async def fence(self, generation: int) -> None:
         self._answer()
@@ -77,6 +79,9 @@ class Nodes:
     def __init__(self) -> None:
         self.primary = Primary()
         self.secondary = Secondary()
+
+    def view_of_primary(self, status: ForwardStatus) -> NodeView:
+        return node_views.of_primary("127.0.0.1:1", status)
 
 
 def start(folder: Path, nodes: Nodes) -> tuple[DrivenGroup, RoleChanges]:
@@ -158,5 +163,69 @@ def test_next_failover_is_not_forced_because_the_last_one_was(tmp_path: Path) ->
         with pytest.raises(Refused, match="fail over with force"):
             await roles.fail_over(force=False, epoch=None)
         assert group.record.state is GroupState.UNPROTECTED
+
+    asyncio.run(scenario())
+
+
+class Gone:
+    """A secondary that does not answer; nobody knows what it has heard."""
+
+    async def status(self) -> ReplicaStatus:
+        raise Unavailable(Reason.PEER_UNREACHABLE, "no answer")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_failover_that_gets_no_answer_behind_a_switchover_fence_is_repeated(
+    tmp_path: Path, restart: bool
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        nodes.primary.dead = True  # it was fenced before
+        group, roles = start(tmp_path, nodes)
+        group.update(durable=True, state=GroupState.SWITCHING_OVER, fenced_clean=True)
+        there, nodes.secondary = nodes.secondary, cast("Secondary", Gone())
+        with pytest.raises(Unavailable):
+            await roles.fail_over(force=False, epoch=None)
+        if restart:
+            group, roles = start(tmp_path, nodes)
+        with pytest.raises(Unavailable):
+            await roles.go_on()
+        assert group.record.state is GroupState.FAILING_OVER
+        nodes.secondary = there
+        there.state = types_pb2.REPLICA_STATE_FAILED_OVER  # the switchover's stop came
+        there.stops = [None]
+        await roles.go_on()
+        [stored] = Store(tmp_path / "store.sqlite").groups()
+        assert (stored.state, stored.fenced_clean) == (GroupState.FAILED_OVER, False)
+
+    asyncio.run(scenario())
+
+
+def test_failover_that_gets_no_answer_before_the_fence_leaves_the_old_roles(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        group, roles = start(tmp_path, nodes)
+        group.update(durable=True, state=GroupState.SWITCHING_OVER)
+        nodes.secondary = cast("Secondary", Gone())
+        with pytest.raises(Unavailable):
+            await roles.fail_over(force=False, epoch=None)
+        assert group.record.state is GroupState.UNPROTECTED
+
+    asyncio.run(scenario())
+
+
+def test_switchover_that_goes_on_stores_the_fence_before_the_secondary_hears_of_it(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        group, roles = start(tmp_path, nodes)
+        group.update(durable=True, state=GroupState.SWITCHING_OVER)
+        await group.ask_both()
+        with pytest.raises(Unavailable):  # the stop is lost on the way
+            await roles.go_on()
+        assert Store(tmp_path / "store.sqlite").groups()[0].fenced_clean
 
     asyncio.run(scenario())

@@ -159,6 +159,8 @@ def _silent(side: str, address: str, error: str, service: str) -> Seen:
 def _primary_can_be_fenced(f: Facts) -> Seen:
     if f.primary is not None:
         return Seen(True, f"the primary {f.primary_address} answers, it can be fenced")
+    if f.fenced_before:
+        return Seen(True, "the switchover under way has fenced the primary")
     ordered = f.secondary is not None and f.secondary.state in FAILED_OVER
     if f.state is GroupState.FAILED_OVER or ordered:
         return Seen(True, "the failover is ordered; the primary is fenced when it can")

@@ -30,6 +30,7 @@ class Facts:
         failure_message: the whole sentence of that.
         lost_bytes: what a reprotect would give up; None: not known.
         lost_seconds: likewise.
+        fenced_before: a switchover's fence was answered: it holds without another.
     """
 
     group: str
@@ -45,3 +46,4 @@ class Facts:
     failure_message: str = ""
     lost_bytes: int | None = None
     lost_seconds: float = 0.0
+    fenced_before: bool = False

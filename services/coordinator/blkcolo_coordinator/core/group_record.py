@@ -25,7 +25,9 @@ class GroupRecord:
         trigger_name: why it was taken.
         reversed: the roles are not those of the configuration.
         loser: the Side that a reprotect gives up, while one is under way; or 0.
-        fenced_clean: a switchover fenced the primary, and lost nothing.
+        fenced_clean: the switchover under way, or one that a failover was ordered in,
+            fenced the primary, and nothing is lost. Stored before the secondary hears
+            of it.
         failed_over_at: when the last failover ended, as `committed_at`.
         failover_to: the checkpoint that the last failover was asked to lead to; None:
             the last committed one.

@@ -6,6 +6,15 @@ The secondary is asked first, so that no VM is fenced for nothing. The generatio
 stored before anybody hears of it, so that it is never given twice. Where the primary
 does not answer the fence, only `force` goes on: nobody else can know that it is dead.
 The run can be repeated from the start at any point.
+
+It may be ordered in the middle of a switchover. What the secondary has heard of that,
+the stored fence says, which is stored before the secondary is called:
+
+    the fence is not stored   the secondary heard nothing: as from any other state
+    the fence is stored       the primary refuses VM writes already, and answered that
+                              once: no answer is needed again. The secondary may be
+                              failed over: without its answer the old roles cannot go
+                              on, so the run goes on until there is one
 """
 
 from __future__ import annotations
@@ -48,7 +57,8 @@ class FailoverRun:
         force: go on without the primary's answer.
         epoch: the kept checkpoint to lead to; None: the last committed one.
         step: what is to be done next; None at the end.
-        primary_fenced: the primary answered.
+        primary_fenced: the primary answered; from the start, if the fence of a
+            switchover is stored.
         error: why it ended without a failover; None if it succeeded.
         ordered: the secondary may have heard of it: it must be driven to its end. Of
             a run that goes on from the store, until the secondary has answered.
@@ -66,6 +76,10 @@ class FailoverRun:
     ordered: bool = False
     leads_to: int | None = None
     committed_at: float | None = None
+
+    def __post_init__(self) -> None:
+        """Behind the fence of a switchover, the secondary may have heard of that."""
+        self.ordered = self.ordered or self.primary_fenced
 
     def secondary_answered(
         self,
@@ -120,8 +134,8 @@ class FailoverRun:
 
     def fence_answered(self, error: BlkcoloError | None) -> None:
         """The primary is fenced, or did not say so."""
-        self.primary_fenced = error is None
-        if error is None or self.force or self.ordered:
+        self.primary_fenced = self.primary_fenced or error is None
+        if error is None or self.primary_fenced or self.force or self.ordered:
             self.step, self.ordered = Step.STOP_SECONDARY, True
             return
         self.fail(

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blkcolo_coordinator.core.group_state import GroupState
 from blkcolo_coordinator.runs.roles import Cost, Side, cost
 
 if TYPE_CHECKING:
     from blkcolo_coordinator.core.group_record import GroupRecord
     from blkcolo_coordinator.runs.roles import NodeView
+
+
+def nothing_lost(record: GroupRecord) -> bool:
+    """True where a switchover's fence proves it.
+
+    A failover that was ordered behind that fence may lead to an older checkpoint.
+    """
+    return record.fenced_clean and record.state is not GroupState.FAILING_OVER
 
 
 def reprotect_cost(
@@ -36,6 +45,6 @@ def reprotect_cost(
         now=now,
         chosen=record.failover_to is not None,
     )
-    if record.fenced_clean and loser is Side.PRIMARY:
+    if nothing_lost(record) and loser is Side.PRIMARY:
         return Cost(None, "", 0.0, 0, price.compared_bytes)
     return price

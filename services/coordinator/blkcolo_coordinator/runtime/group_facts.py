@@ -10,7 +10,7 @@ from blkcolo_coordinator.core.explain import Verb, explain
 from blkcolo_coordinator.core.facts import Facts
 from blkcolo_coordinator.peers import node_views
 from blkcolo_coordinator.peers.seen_on_wire import primary_seen, secondary_seen
-from blkcolo_coordinator.runs.reprotect_cost import reprotect_cost
+from blkcolo_coordinator.runs.reprotect_cost import nothing_lost, reprotect_cost
 from blkcolo_coordinator.runs.roles import Side
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def facts(
         _text(failure),
         lost_bytes,
         lost_seconds,
+        record.fenced_clean,
     )
 
 
@@ -62,7 +63,7 @@ def _text(error: BlkcoloError | None) -> str:
 def _loss(record: GroupRecord, sides: Sides) -> tuple[int | None, float]:
     """What a reprotect would give up of the old primary: bytes, seconds."""
     if sides.primary is None or sides.secondary is None:
-        return (0 if record.fenced_clean else None), 0.0
+        return (0 if nothing_lost(record) else None), 0.0
     price = reprotect_cost(
         record,
         node_views.of_primary(record.primary_now, sides.primary),

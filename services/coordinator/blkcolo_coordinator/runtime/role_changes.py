@@ -54,7 +54,7 @@ class RoleChanges:
         group = self._group
         match group.record.state:
             case GroupState.FAILING_OVER:
-                await self._fail_over(self._ordered_failover())
+                await self._fail_over(self._failover(ordered=True))
             case GroupState.FAILED_OVER:
                 self._watch_flush()
                 await self._fence_late()
@@ -96,18 +96,22 @@ class RoleChanges:
         group.update(
             durable=True,
             state=GroupState.FAILING_OVER,
-            fenced_clean=False,
             failover_to=epoch,
             failover_forced=force,
         )
-        run = FailoverRun(group.name, force, epoch, ordered=goes_on)
+        run = self._failover(ordered=goes_on)
         await self._fail_over(run)
         return run.primary_fenced
 
-    def _ordered_failover(self) -> FailoverRun:
+    def _failover(self, *, ordered: bool) -> FailoverRun:
         record = self._group.record
-        force, epoch = record.failover_forced, record.failover_to
-        return FailoverRun(record.name, force, epoch, ordered=True)
+        return FailoverRun(
+            record.name,
+            record.failover_forced,
+            record.failover_to,
+            primary_fenced=record.fenced_clean,
+            ordered=ordered,
+        )
 
     async def _fail_over(self, run: FailoverRun) -> None:
         group = self._group
@@ -121,13 +125,20 @@ class RoleChanges:
             log.error("failover failed", error=str(run.error))
             if not run.ordered:  # the secondary never heard of it
                 state = group.after(Event.ABORTED)
-                group.update(run.error, durable=True, state=state, committed_at=before)
+                group.update(
+                    run.error,
+                    durable=True,
+                    state=state,
+                    fenced_clean=False,
+                    committed_at=before,
+                )
             group.failure = run.error
             raise run.error
         group.failure = None
         group.update(
             durable=True,
             state=group.after(Event.DONE),
+            fenced_clean=False,
             failed_over_at=time.time(),
             committed=run.leads_to,
             committed_at=run.committed_at or group.record.committed_at,
@@ -357,14 +368,14 @@ class RoleChanges:
                 run.generation_raised()
             case switchover_run.Step.FENCE:
                 await primary.fence(generation, run.epoch)
-                group.update(durable=True, fenced_clean=True)
                 run.fenced()
             case switchover_run.Step.STOP_SECONDARY:
+                if not group.record.fenced_clean:  # stored first: see `failover_run`
+                    group.update(durable=True, fenced_clean=True)
                 await self._steps.fail_over_secondary(generation)
                 group.update(
                     durable=True,
                     state=group.after(Event.DONE),
-                    fenced_clean=True,
                     loser=int(Side.PRIMARY),
                     failed_over_at=time.time(),
                 )
