@@ -65,8 +65,8 @@ def test_start_that_is_overtaken_does_not_answer_success(stop: bool) -> None:
 
     async def scenario() -> None:
         group = new_group(MemoryFolder())
-        group._link = asyncio.create_task(asyncio.sleep(60))
-        start = asyncio.create_task(group.start_replication(1, NOWHERE, 5.0))
+        group.streams._link = asyncio.create_task(asyncio.sleep(60))
+        start = asyncio.create_task(group.streams.start(1, NOWHERE, 5.0))
         await asyncio.sleep(0)  # it waits for the link
         assert group.core.state is ForwardState.CONNECTING
         if stop:
@@ -75,7 +75,7 @@ def test_start_that_is_overtaken_does_not_answer_success(stop: bool) -> None:
             await group.fence(2)
         with pytest.raises(Refused, match="ended meanwhile"):
             await start
-        assert group._link is None
+        assert group.streams._link is None
         await group.close(0.0)
 
     asyncio.run(scenario())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from blkcolo_primary.core.comparison import Comparison
     from blkcolo_primary.runtime.group import ForwardGroup
+    from blkcolo_primary.runtime.resync_run import ResyncRun
 
 _PREFIX = "blkcolo_primary"
 
@@ -86,7 +87,7 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "no_progress_seconds": (
         "For how long the secondary applied nothing of what is under way.",
-        lambda group: group.no_progress_seconds,
+        lambda group: group.streams.no_progress_seconds,
     ),
     "resync_total_bytes": (
         "Bytes that this stream's resync compares in all; no sample without one.",
@@ -98,11 +99,15 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "resync_rate_bytes_per_second": (
         "Its speed; no sample when none runs.",
-        lambda group: group.resync_run.rate if group.resync_run else None,
+        lambda group: (
+            group.streams.resync_run.rate if group.streams.resync_run else None
+        ),
     ),
     "resync_eta_seconds": (
         "Seconds until it is complete at this speed; no sample if unknown.",
-        lambda group: group.resync_run.eta_seconds if group.resync_run else None,
+        lambda group: (
+            group.streams.resync_run.eta_seconds if group.streams.resync_run else None
+        ),
     ),
     "verify_total_bytes": (
         "Bytes that the verify which runs compares in all; no sample when none runs.",
@@ -121,6 +126,14 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
         lambda group: group.verify.verified.completed_at or None,
     ),
 }
+
+
+def _rate(run: ResyncRun | None) -> float | None:
+    return run.rate if run is not None else None
+
+
+def _eta_seconds(run: ResyncRun | None) -> float | None:
+    return run.eta_seconds if run is not None else None
 
 
 def _resync_progress(group: ForwardGroup) -> tuple[int, int] | tuple[None, None]:

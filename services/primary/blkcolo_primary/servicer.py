@@ -39,7 +39,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
             address = Address.parse(request.secondary_address)
         except ValueError as error:
             raise Invalid(Reason.INVALID, f"secondary_address: {error}") from error
-        await group.start_replication(
+        await group.streams.start(
             request.generation,
             address,
             time_left(context),

@@ -52,7 +52,7 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         last_verified_checkpoint=group.verify.verified.checkpoint,
         last_verified_timestamp_seconds=group.verify.verified.completed_at,
     )
-    run = group.resync_run
+    run = group.streams.resync_run
     if run is not None:
         status.resync_bytes_per_second = run.rate or 0.0
         if run.eta_seconds is not None:

@@ -1,12 +1,10 @@
-"""One group on the primary at run time: the calls that begin, guard and end its stream.
+"""One group on the primary at run time: what runs around its core, and what guards it.
 
-What happens in the stream is the business of `stream_run`, what the VM writes
-meanwhile that of `vm_writes`.
+Its streams are the business of `streams`, what the VM writes that of `vm_writes`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from contextlib import suppress
 from time import perf_counter
@@ -15,7 +13,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from blkcolo.errors import (
-    BlkcoloError,
     DeadlineMissed,
     Reason,
     Refused,
@@ -23,25 +20,23 @@ from blkcolo.errors import (
     translated,
 )
 from blkcolo.observe.histograms import LatencyHistogram
-from blkcolo.stream import Hello
 from blkcolo.wakeup import Wakeup
-from blkcolo_primary.core.forward_state import STREAMING, ForwardState
+from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.runtime.intent_clearing import IntentClearing
-from blkcolo_primary.runtime.stream_run import StreamRun
+from blkcolo_primary.runtime.streams import Streams
 from blkcolo_primary.runtime.verify_runs import VerifyRuns
 from blkcolo_primary.vm.vm_writes import VmWrites
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from blkcolo.addresses import Address
+    from blkcolo.errors import BlkcoloError
     from blkcolo.intent.log import IntentLog
     from blkcolo.rpc.client import Dialer
     from blkcolo.storage.files import BlockFile, Folder
     from blkcolo.storage.volume_growth import VolumeGrowth
     from blkcolo.stream import VolumeId
-    from blkcolo_primary.runtime.resync_run import ResyncRun
     from blkcolo_primary.settings import ForwardSettings
 
 _log = structlog.get_logger(__name__)
@@ -51,7 +46,21 @@ _LONGEST_HOLD = 60.0
 
 
 class ForwardGroup:
-    """Drives one `ForwarderCore`."""
+    """Drives one `ForwarderCore`.
+
+    Attributes:
+        name: the group's.
+        settings: its options.
+        volumes: its volumes; shared by all that must know when one grows.
+        disks: their disks.
+        core: the core.
+        work: fires when there is something to send.
+        changed: fires when anything has changed.
+        streams: opens and ends its streams.
+        vm_writes: the write path.
+        verify: the verify passes.
+        stalls: how long a step of a checkpoint held the loop, and VM writes with it.
+    """
 
     def __init__(
         self,
@@ -71,13 +80,10 @@ class ForwardGroup:
         """
         self.name = name
         self.settings = settings
-        self._dialer = dialer
-        #: Shared by all that must know when one grows.
         self.volumes = volumes
         self.disks = disks
         self.work = Wakeup()
         self.changed = Wakeup()
-        self._folder = folder
         self._growth = growth
         self.core = ForwarderCore(
             name,
@@ -93,7 +99,7 @@ class ForwardGroup:
             self.core,
             settings,
             volumes,
-            self.lose,
+            self._lose,
             work=self.work,
             changed=self.changed,
         )
@@ -104,105 +110,24 @@ class ForwardGroup:
             changed=self.changed,
             scrub_limit=settings.scrub_bytes_per_second,
         )
-        self._closing = False
-        self._link: asyncio.Task[None] | None = None
-        self._stream: StreamRun | None = None
-        #: How long a step of a checkpoint held the loop, and VM writes with it.
-        self.stalls = LatencyHistogram()
-        self._clearing = IntentClearing(self.core, self.vm_writes)
-
-    # Replication.
-
-    async def start_replication(
-        self,
-        generation: int,
-        address: Address,
-        timeout: float,
-        *,
-        discard_secondary: bool = False,
-    ) -> None:
-        """Opens the stream, and returns when the secondary welcomed it.
-
-        Args:
-            generation: the caller's.
-            address: the secondary's gRPC.
-            timeout: seconds.
-            discard_secondary: it may overwrite what never came from this group.
-
-        Raises:
-            BlkcoloError: refused here or by the secondary, or not within `timeout`.
-        """
-        self._dialer.check(address)
-        self.core.start(generation)
-        await self._end_link()
-        if self.core.state is not ForwardState.CONNECTING or self._link is not None:
-            raise self._ended_meanwhile()
-        hello = Hello(
-            self.name,
-            generation,
-            tuple(self.volumes),
-            discard_secondary=discard_secondary,
-            epoch=self.core.epoch,
-        )
-        stream = self._stream = StreamRun(
+        self.streams = Streams(
             self.core,
-            self.volumes,
+            settings,
+            volumes,
+            dialer,
             self.vm_writes,
             self.verify,
             work=self.work,
             changed=self.changed,
         )
-        self._link = asyncio.create_task(
-            self._run(stream, address, hello), name=f"link {self.name}"
-        )
-        if not await self.changed.until(
-            lambda: self.core.state is not ForwardState.CONNECTING, timeout
-        ):
-            raise DeadlineMissed(
-                Reason.DEADLINE,
-                f"group {self.name}: {address} did not answer within"
-                f" {timeout:g} s; look at it and at the network",
-            )
-        if self.core.state not in STREAMING:
-            raise self.core.failure or self._ended_meanwhile()
+        self._closing = False
+        self.stalls = LatencyHistogram()
+        self._clearing = IntentClearing(self.core, self.vm_writes)
 
-    def _ended_meanwhile(self) -> Refused:
-        return Refused(
-            Reason.NOT_REPLICATING,
-            f"group {self.name} is {self.core.state.name}: its start was"
-            " ended meanwhile by another call; ask again if it is still wanted",
-        )
+    def _lose(self, error: BlkcoloError) -> None:
+        self.streams.lose(error)
 
-    async def _run(self, stream: StreamRun, address: Address, hello: Hello) -> None:
-        """Runs one stream to its end, and tells the core why it ended."""
-        log = _log.bind(group=self.name, generation=self.core.generation)
-        waited_for = self.settings.ack_policy != "async"
-        try:
-            await stream.run(
-                self._dialer,
-                address,
-                hello,
-                timeout=self.settings.link_timeout_seconds,
-                gather=0.0 if waited_for else self.settings.gather_seconds,
-            )
-        except BlkcoloError as error:
-            self.lose(error)
-            log.error(  # noqa: TRY400 - no program error: no traceback
-                "link lost",
-                reason=error.reason.name,
-                error=str(error),
-                unreplicated_bytes=self.core.traffic.unreplicated_bytes,
-            )
-
-    def lose(self, error: BlkcoloError) -> None:
-        """The stream is gone; replies that waited for it go out, or freeze."""
-        self.core.lose(error)
-        if self._link is not None and self._link is not asyncio.current_task():
-            self._link.cancel()
-        if self.core.state is ForwardState.FENCED:
-            self.vm_writes.refuse_all(errno.EPERM)
-        self.vm_writes.link_lost()
-        self.changed.fire()
+    # Replication.
 
     async def stop_replication(
         self, generation: int, *, drain: bool, timeout: float
@@ -214,9 +139,9 @@ class ForwardGroup:
         """
         self.core.standing.check_generation(generation, may_be_newer=True)
         if drain:
-            await self.drain(timeout)
+            await self.streams.drain(timeout)
         self.core.stop(generation)
-        await self._end_link()
+        await self.streams.end()
         self.vm_writes.release_all()
         self.changed.fire()
 
@@ -236,21 +161,6 @@ class ForwardGroup:
             raise Unavailable(
                 Reason.STOPPING,
                 f"group {self.name}: this service stops; ask again when it is back",
-            )
-
-    async def drain(self, timeout: float) -> None:
-        """Waits until everything that was written before is applied."""
-        stream = self.core.stream
-        if stream is None:
-            return
-        outbox, seq = stream.outbox, stream.outbox.last_seq
-        if not await self.changed.until(
-            lambda: self.core.stream is not stream or outbox.applied_seq >= seq, timeout
-        ):
-            raise DeadlineMissed(
-                Reason.DEADLINE,
-                f"group {self.name}: {outbox.unapplied_covered_bytes} bytes are"
-                " not applied on the secondary; ask again, or stop without drain",
             )
 
     def hold(self, generation: int, seconds: float) -> None:
@@ -287,7 +197,7 @@ class ForwardGroup:
         finally:  # one that could not be stored holds in this process
             if self.core.state is ForwardState.FENCED:
                 self.vm_writes.hold(0.0)
-                await self._end_link()
+                await self.streams.end()
                 self.vm_writes.refuse_all(errno.EPERM)
                 self.changed.fire()
         _log.warning("fenced", group=self.name, generation=generation)
@@ -303,12 +213,6 @@ class ForwardGroup:
                 epoch=epoch,
             )
 
-    async def _end_link(self) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.cancel()
-            await asyncio.wait([link])
-
     async def close(self, drain_timeout: float) -> None:
         """Lets the secondary catch up within `drain_timeout` seconds; ends everything.
 
@@ -322,9 +226,9 @@ class ForwardGroup:
         self.changed.fire()
         try:
             with suppress(DeadlineMissed):  # what is left is said below
-                await self.drain(drain_timeout)
+                await self.streams.drain(drain_timeout)
         finally:
-            await self._end_link()
+            await self.streams.end()
             await self._clearing.close()
             self.core.intent.abandon_clear()
             await self.vm_writes.close()
@@ -357,16 +261,6 @@ class ForwardGroup:
         self.stalls.observe(perf_counter() - began)
         return committed
 
-    @property
-    def no_progress_seconds(self) -> float:
-        """For how long the secondary applied nothing of what is under way."""
-        return self._stream.idle_seconds if self._stream is not None else 0.0
-
-    @property
-    def resync_run(self) -> ResyncRun | None:
-        """The newest stream's resync."""
-        return self._stream.resync if self._stream is not None else None
-
     # Sizes.
 
     async def grow(self, name: str, size: int, generation: int) -> VolumeId:
@@ -391,7 +285,7 @@ class ForwardGroup:
             if extended:
                 self.core.writes.intend(index, before.size, size - before.size)
         if extended:
-            self.lose(
+            self.streams.lose(
                 Unavailable(
                     Reason.REQUESTED,
                     f"volume {name} has grown: its tail is compared in a new stream",
