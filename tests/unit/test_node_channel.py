@@ -35,7 +35,7 @@ from blkcolo_coordinator.peers.pair import Pair
 from blkcolo_coordinator.peers.peer_steps import PeerSteps
 from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome, Step
 from blkcolo_coordinator.settings import CoordinatorSettings
-from blkcolo_node.many_calls import ManyCalls, methods_of
+from blkcolo_node.many_calls import MOST_CALLS, ManyCalls, methods_of
 from blkcolo_node.servicer import NodeServicer
 
 if TYPE_CHECKING:
@@ -337,6 +337,26 @@ async def test_a_call_that_the_node_does_not_know_is_refused_and_no_other(
         }
     assert answers[0].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert answers[1].primary_prepare.barrier_seq == 70
+
+
+async def test_too_many_calls_are_refused_before_one_is_made(node: _Node) -> None:
+    calls = [node_pb2.GroupCall()] * (MOST_CALLS + 1)
+    async with grpc.aio.insecure_channel(str(node.address)) as channel:
+        stub = node_pb2_grpc.NodeServiceStub(channel)
+        request = node_pb2.CallManyRequest(calls=calls)
+        with pytest.raises(grpc.aio.AioRpcError, match="1024 at once at most"):
+            await stub.CallMany(request, timeout=_TIMEOUT).read()
+
+
+async def test_answers_that_are_long_come_in_several_messages(node: _Node) -> None:
+    """All in one would be more than a message may hold."""
+    text = "x" * (1 << 20)
+    node.primary.fails = {
+        f"vm{n}": Unavailable(Reason.LINK_LOST, text) for n in range(20)
+    }
+    answers = await prepared(node, *node.primary.fails)
+    assert {str(answer) for answer in answers} == {text}
+    assert node.rpcs.calls == {"NodeService/CallMany": 1}
 
 
 async def test_the_last_group_of_a_node_closes_its_channel(node: _Node) -> None:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
     Method = Callable[[Any, Context], Awaitable[Any]]
 
-#: So many answers go in one message at most: a status may be long.
-_MOST_ANSWERS = 64
+#: So many calls may come at once.
+MOST_CALLS = 1024
+#: A message takes no further answer above this: a status may be long.
+_MESSAGE_BYTES = 1 << 20
 _UNKNOWN = Invalid(
     Reason.INVALID, "this version does not know the call; run the same everywhere"
 )
@@ -76,7 +78,14 @@ class ManyCalls:
     async def answers(
         self, request: pb.CallManyRequest, context: Context
     ) -> AsyncIterator[pb.CallManyResponse]:
-        """Yields each answer when it is there, with those that are there as well."""
+        """Yields each answer when it is there, with those that are there as well.
+
+        Raises:
+            Invalid: they are too many; none is made.
+        """
+        if len(request.calls) > MOST_CALLS:
+            text = f"{len(request.calls)} calls; make {MOST_CALLS} at once at most"
+            raise Invalid(Reason.INVALID, text)
         answered: asyncio.Queue[pb.GroupAnswer] = asyncio.Queue()
 
         async def carry_out(place: int, call: pb.GroupCall) -> None:
@@ -90,8 +99,10 @@ class ManyCalls:
             left = len(calls)
             while left:
                 some = [await answered.get()]
-                while len(some) < _MOST_ANSWERS and not answered.empty():
+                size = some[0].ByteSize()
+                while size < _MESSAGE_BYTES and not answered.empty():
                     some.append(answered.get_nowait())
+                    size += some[-1].ByteSize()
                 left -= len(some)
                 yield pb.CallManyResponse(answers=some)
         finally:  # the caller may be gone, or its deadline may have passed

@@ -202,7 +202,7 @@ class CallManyRequest(_message.Message):
     CALLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupCall]:
-        """One or more, in no order."""
+        """One or more, in no order; 1024 at most."""
 
     def __init__(
         self,
