@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -121,3 +123,42 @@ def test_supervisors_wait_longer_than_a_stop_may_take() -> None:
     compose = (_DEPLOY / "compose.yaml").read_text()
     (grace,) = re.findall(r"stop_grace_period: (\d+)s$", compose, re.MULTILINE)
     assert int(grace) >= STOP_SECONDS + 5
+
+
+#: A start that takes as long as that of a secondary with a large Disk Buffer: the event
+#: loop does not run meanwhile.
+_SLOW_START = """
+import sys, time
+from blkcolo.process.service import run_service
+from blkcolo_coordinator.settings import CoordinatorSettings
+
+class Slow:
+    async def start(self):
+        print("loading", flush=True)
+        for _ in range(600):
+            time.sleep(0.1)
+
+    async def stop(self):
+        print("stop", flush=True)
+
+settings = lambda: CoordinatorSettings(data_dir=sys.argv[1])
+sys.exit(run_service("slow", settings, lambda _: Slow()))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_a_service_starts_ends_it_at_once(
+    number: int, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLOW_START, tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output) == (0, "")
+    assert "told to stop while starting: ends at once" in errors

@@ -2,7 +2,8 @@
 
 SIGHUP reads the configuration again. SIGTERM and SIGINT stop within `STOP_SECONDS`; a
 second one ends the process at once, which loses nothing that was answered: it is as if
-it had been killed.
+it had been killed. So does the first one while the service starts: reading a large Disk
+Buffer back takes seconds, in which the event loop does not run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from blkcolo.tasks import until_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +37,7 @@ STOP_SECONDS = 15.0
 #: secondary had everything, or past the deadline, or at once by a second signal.
 EXIT_OK, EXIT_CANNOT_START, EXIT_UNFINISHED = 0, 2, 6
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOG_KEYS = frozenset({"log.level", "log.format"})
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -120,13 +123,15 @@ class _Process(Generic[S]):
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._on_stop_signal)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._end_while_starting)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reload.set)
         _log.info("starting", version=version("blkcolo"), pid=os.getpid())
         code = EXIT_OK
         try:
             await self._service.start()
+            for number in _STOP_SIGNALS:
+                loop.add_signal_handler(number, self._on_stop_signal)
             _log.info("ready", addresses=self._service.describe())
             readiness.tell_ready()
             await self._serve()
@@ -135,6 +140,13 @@ class _Process(Generic[S]):
         finally:
             drained = await self._stop()
         return code if drained else EXIT_UNFINISHED
+
+    def _end_while_starting(self, number: int, frame: FrameType | None) -> None:
+        """Called between any two steps of the start, so that the log is not touched."""
+        del number, frame
+        text = f"blkcolo {self._name}: told to stop while starting: ends at once\n"
+        os.write(sys.stderr.fileno(), text.encode())
+        os._exit(EXIT_OK)
 
     def _on_stop_signal(self) -> None:
         if self._told_to_stop.is_set():
