@@ -5,14 +5,31 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from tests.bench.catalogue import BENCHES, BY_NAME
 from tests.bench.report import page
+from tests.tools import run
 
 
-def test_make_has_a_target_for_each_benchmark() -> None:
-    makefile = (page.PAGE.parents[1] / "Makefile").read_text()
-    line = next(x for x in makefile.splitlines() if x.startswith("BENCHES := "))
-    assert line.split()[2:] == list(BY_NAME)
+def _make(*arguments: str) -> str:
+    return run("make", "-C", str(page.PAGE.parents[1]), *arguments)
+
+
+def test_make_has_a_target_for_each_benchmark_and_help_names_it() -> None:
+    line = next(x for x in _make("help").splitlines() if x.startswith("bench-NAME "))
+    assert line.rstrip(".").split(": ")[1].split() == list(BY_NAME)
+
+
+@pytest.mark.parametrize("target", ["bench-cores", "bench-all", "bench-counts"])
+def test_make_hands_all_that_was_named_to_the_command(
+    target: str,
+) -> None:
+    named = ("DIR=a", "DISK=b", "ONLY=c", "SIZE=d", "SECONDS=0", "ROUNDS=0", "QUICK=0")
+    said = _make("-n", target, *named, "OUT=g").split()
+    for each in (*named, "OUT=g"):
+        name, value = each.split("=")
+        assert f"--{name.lower()}={value}" in said
 
 
 def test_the_goals_are_met_or_missed_only_by_runs_with_their_settings() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench.catalogue import BY_NAME
 from tests.bench.command import ready
-from tests.bench.command.app import main
+from tests.bench.command.app import app, main
 from tests.bench.report import page
 from tests.bench.report.findings import Found
 from tests.bench.report.record import Machine, Record
@@ -57,6 +57,15 @@ def test_what_cannot_be_is_refused_in_one_line(
     arguments: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in _refused(capsys, *arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "quick"),
+    [("", None), ("--quick=0", False), ("--quick=no", False), ("--quick=1", True)],
+)
+def test_quick_may_be_denied(arguments: str, quick: bool | None) -> None:
+    _, bound, *_ = app.parse_args(["cores", *arguments.split()])
+    assert bound.arguments.get("quick") is quick
 
 
 @pytest.mark.parametrize("name", BY_NAME)

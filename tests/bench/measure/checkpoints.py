@@ -22,7 +22,6 @@ from tests.bench.load import fio, write_load
 from tests.bench.load.gaps import covers, longest_gap, percentile
 from tests.bench.load.loads import BY_NAME, Load
 from tests.bench.peers import pair
-from tests.bench.peers.images import fill
 from tests.bench.peers.peer import timed_ms
 from tests.bench.report.findings import Finding, Found, Grid
 from tests.stack import wait_until
@@ -118,10 +117,7 @@ class AtLoad:
 def measure(run: Run) -> Found:
     """Runs on a pair at full load, then at half of the rate that this reached."""
     size = run.size
-    base = run.folder / "base.img"
-    fill(base, size)
-    with pair.running(run.folder, base) as under_test:
-        base.unlink()
+    with pair.filled(run.folder, size) as under_test:
         stack = under_test.stack
         stack.pause()
         run.say("full load")
@@ -259,12 +255,8 @@ def _commit_ms(stack: Stack, amount: int, size: int) -> float:
     times = []
     for _ in range(3):
         fio.write_once(stack.uri("primary"), load, amount, size)
-        wait_until(lambda: _applied(stack), "all is applied", 120)
+        pair.wait_applied(stack)
         began = time.perf_counter()
         stack.take_checkpoint()
         times.append(timed_ms(began))
     return median(times)
-
-
-def _applied(stack: Stack) -> bool:
-    return stack.primary_status().in_flight_bytes == 0

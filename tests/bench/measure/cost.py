@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 from tests.bench.load import fio
 from tests.bench.load.loads import BY_NAME, Load
-from tests.bench.measure.usage import cpu_seconds, resident_mib
+from tests.bench.measure.usage import cpu_of, resident_of
 from tests.bench.peers import pair
-from tests.bench.peers.images import fill
 from tests.bench.report.findings import Finding, Found
-from tests.stack import NAMES, wait_until
+from tests.stack import NAMES
 
 if TYPE_CHECKING:
     from tests.bench.measure.run import Run
@@ -24,11 +23,8 @@ _LOADS = ("4k randwrite QD32", "1M write QD8")
 def measure(run: Run) -> Found:
     """Runs on a pair at two loads."""
     folder, size, seconds = run.folder, run.size, run.seconds
-    base = folder / "base.img"
-    fill(base, size)
     found: list[Finding] = []
-    with pair.running(folder, base) as under_test:
-        base.unlink()
+    with pair.filled(folder, size) as under_test:
         stack = under_test.stack
         for name in _LOADS:
             found += _cpu(stack, BY_NAME[name], seconds, size)
@@ -38,15 +34,16 @@ def measure(run: Run) -> Found:
 
 
 def _cpu(stack: Stack, load: Load, seconds: float, size: int) -> list[Finding]:
-    before = {name: cpu_seconds(stack.processes[name].pid) for name in NAMES}
+    before = cpu_of(stack)
     sent = stack.primary_status().sent_bytes
     fio.measure(stack.uri("primary"), load, seconds, size)
-    wait_until(lambda: stack.primary_status().in_flight_bytes == 0, "applied", 60)
+    pair.wait_applied(stack)
+    after = cpu_of(stack)
     gib = (stack.primary_status().sent_bytes - sent) / _GIB
     return [
         Finding(
             f"{load.name}: {name}",
-            (cpu_seconds(stack.processes[name].pid) - before[name]) / gib,
+            (after[name] - before[name]) / gib,
             "CPU s/GiB",
         )
         for name in NAMES
@@ -57,12 +54,11 @@ def _memory(stack: Stack, seconds: float, size: int) -> list[Finding]:
     """Grows by how much from the end of a first load to the end of three more."""
     load = BY_NAME[_LOADS[0]]
     fio.measure(stack.uri("primary"), load, seconds, size)
-    before = {name: resident_mib(stack.processes[name].pid) for name in NAMES}
+    before = resident_of(stack)
     for _ in range(3):
         fio.measure(stack.uri("primary"), load, seconds, size)
     found: list[Finding] = []
-    for name in NAMES:
-        after = resident_mib(stack.processes[name].pid)
+    for name, after in resident_of(stack).items():
         found.append(Finding(f"memory of {name} under load", after, "MiB"))
         found.append(Finding("its growth meanwhile", after - before[name], "MiB"))
     return found
@@ -75,6 +71,6 @@ def _amplification(stack: Stack, size: int) -> Finding:
     amount = min(size // 4, 64 * _MIB)
     load = Load("once", "randwrite", 4096, 32)
     fio.write_once(stack.uri("primary"), load, amount, size, cover=True)
-    wait_until(lambda: stack.primary_status().in_flight_bytes == 0, "applied", 60)
+    pair.wait_applied(stack)
     saved = stack.secondary_status().buffer_bytes
     return Finding("saved / overwritten first, 4k random", saved / amount, "x", 1.2)

@@ -8,9 +8,8 @@ from tests.bench.load import fio
 from tests.bench.load.loads import LOADS
 from tests.bench.measure.usage import cpu
 from tests.bench.peers import pair
-from tests.bench.peers.images import fill
 from tests.bench.report.findings import Found, Grid
-from tests.stack import NAMES, wait_until
+from tests.stack import NAMES
 
 if TYPE_CHECKING:
     from tests.bench.load.loads import Load
@@ -23,11 +22,8 @@ _WARM_UP_SECONDS = 0.5
 
 def measure(run: Run) -> Found:
     """Runs each load on a pair."""
-    base = run.folder / "base.img"
-    fill(base, run.size)
     grid = Grid("Microseconds of CPU a request", "load", {})
-    with pair.running(run.folder, base) as under_test:
-        base.unlink()
+    with pair.filled(run.folder, run.size) as under_test:
         for load in LOADS:
             run.say(load.name)
             grid.cells[load.name] = _microseconds(under_test, load, run)
@@ -41,7 +37,7 @@ def _microseconds(under_test: Pair, load: Load, run: Run) -> dict[str, float]:
     requests = (
         run.seconds * fio.measure(under_test.uri, load, run.seconds, run.size).iops
     )
-    wait_until(lambda: stack.primary_status().in_flight_bytes == 0, "applied", 60)
+    pair.wait_applied(stack)
     cells = {}
     for name in ("primary", "secondary", "coordinator"):
         after = cpu(stack.processes[name].pid)

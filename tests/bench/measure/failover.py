@@ -13,7 +13,6 @@ from tests.bench.peers.images import digest, fill
 from tests.bench.peers.peer import timed_ms
 from tests.bench.report.findings import Finding, Found
 from tests.nbd_client import NbdClient
-from tests.stack import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +36,7 @@ def measure(run: Run) -> Found:
         stack.pause()
         stack.checkpoint()
         fio.write_once(under_test.uri, Load("all", "write", _MIB, 8), size, size)
-        wait_until(lambda: stack.primary_status().in_flight_bytes == 0, "applied", 300)
+        pair.wait_applied(stack)
         buffered = stack.secondary_status().buffer_bytes
         began = time.perf_counter()
         stack.failover()

@@ -5,7 +5,6 @@ And what one epoch costs the secondary's memory by the blocks that it overwrites
 
 from __future__ import annotations
 
-import contextlib
 import time
 from statistics import linear_regression
 from typing import TYPE_CHECKING
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING
 from tests.bench.load import fio
 from tests.bench.load.loads import BY_NAME
 from tests.bench.measure.scale import many
-from tests.bench.measure.usage import cpu_seconds, resident_mib
-from tests.bench.peers.images import copy, fill
-from tests.bench.peers.pair import POLICY
+from tests.bench.measure.usage import cpu_of, resident_of
+from tests.bench.peers import pair
 from tests.bench.report.findings import Finding, Found, Grid, Panel
-from tests.stack import NAMES, PROTECTED, Stack, running, wait_until
+from tests.stack import NAMES, Stack, running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -85,7 +82,7 @@ def _by_size(folder: Path, seconds: float) -> list[Panel]:
     for mib in _SIZES_MIB:
         with _of_holes(folder / f"size{mib}", mib * _MIB) as stack:
             _add(used, mib, _cpu(stack, _STEADY, seconds))
-            _add(memory, mib, _resident(stack))
+            _add(memory, mib, resident_of(stack))
     return [used, memory]
 
 
@@ -103,10 +100,10 @@ def _by_blocks(folder: Path) -> tuple[Panel, float]:
             if blocks:
                 amount = blocks * _BLOCK
                 fio.write_once(stack.uri("primary"), _LOAD, amount, size, cover=True)
-                wait_until(lambda: _applied(stack), "all is applied", 120)
-            _add(panel, blocks / 1000, _resident(stack))
+                pair.wait_applied(stack)
+            _add(panel, blocks / 1000, resident_of(stack))
         stack.checkpoint()
-        return panel, _resident(stack)["secondary"]
+        return panel, resident_of(stack)["secondary"]
 
 
 def _of_undo_index(line: list[tuple[float, float]], behind: float) -> list[Finding]:
@@ -124,24 +121,21 @@ def _of_undo_index(line: list[tuple[float, float]], behind: float) -> list[Findi
     ]
 
 
-def _applied(stack: Stack) -> bool:
-    return stack.primary_status().in_flight_bytes == 0
-
-
 def _holes_and_filled(folder: Path, size: int, seconds: float) -> Grid:
     """The same load all over a volume of holes, and over one of random bytes."""
     title = f"{_STEADY} writes a second all over a volume of {size // _MIB} MiB"
     grid = Grid(title, "volume", {})
     with _of_holes(folder / "holes", size) as stack:
         grid.cells["holes"] = _cells(stack, size, seconds)
-    with _filled(folder / "filled", size) as stack:
-        grid.cells["filled"] = _cells(stack, size, seconds)
+    (folder / "filled").mkdir()
+    with pair.filled(folder / "filled", size) as under_test:
+        grid.cells["filled"] = _cells(under_test.stack, size, seconds)
     return grid
 
 
 def _cells(stack: Stack, size: int, seconds: float) -> dict[str, float]:
     used = _cpu(stack, _STEADY, seconds, size)
-    resident = _resident(stack)
+    resident = resident_of(stack)
     return {
         **{f"{name}, {_CPU}": used[name] for name in used},
         **{f"{name}, MiB": resident[name] for name in ("primary", "secondary")},
@@ -151,22 +145,7 @@ def _cells(stack: Stack, size: int, seconds: float) -> dict[str, float]:
 def _of_holes(folder: Path, size: int) -> AbstractContextManager[Stack]:
     """A protected pair of one volume that is all holes."""
     folder.mkdir()
-    return running(folder, sizes=(size,), max_interval=1.0, policy_options=POLICY)
-
-
-@contextlib.contextmanager
-def _filled(folder: Path, size: int) -> Iterator[Stack]:
-    """The same of random bytes."""
-    folder.mkdir()
-    stack = Stack(folder, sizes=(size,), max_interval=1.0, policy_options=POLICY)
-    fill(stack.image("primary"), size)
-    copy(stack.image("primary"), stack.image("secondary"))
-    try:
-        stack.start()
-        wait_until(lambda: stack.group().state == PROTECTED, "protected", 120)
-        yield stack
-    finally:
-        stack.close()
+    return running(folder, sizes=(size,), max_interval=1.0, policy_options=pair.POLICY)
 
 
 def _cpu(
@@ -180,22 +159,16 @@ def _cpu_and_rate(
     stack: Stack, rate: int, seconds: float, size: int = _WRITTEN
 ) -> tuple[dict[str, float], float]:
     """The same, and how many writes a second there were."""
-    before = {name: cpu_seconds(stack.processes[name].pid) for name in NAMES}
+    before = cpu_of(stack)
     reached = 0.0
     if rate:
         uri = stack.uri("primary")
         reached = fio.measure(uri, _LOAD, seconds, size, rate=rate).iops
     else:
         time.sleep(seconds)
-    used = {
-        name: 100 * (cpu_seconds(stack.processes[name].pid) - before[name]) / seconds
-        for name in NAMES
-    }
+    after = cpu_of(stack)
+    used = {name: 100 * (after[name] - before[name]) / seconds for name in NAMES}
     return used, reached
-
-
-def _resident(stack: Stack) -> dict[str, float]:
-    return {name: resident_mib(stack.processes[name].pid) for name in NAMES}
 
 
 def _add(panel: Panel, x: float, values: dict[str, float]) -> None:

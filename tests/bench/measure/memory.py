@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.load import fio
 from tests.bench.load.loads import BY_NAME
-from tests.bench.measure.usage import resident_mib
+from tests.bench.measure.usage import resident_of
 from tests.bench.peers.pair import POLICY
 from tests.bench.report.findings import Finding, Found, Panel
-from tests.stack import NAMES, Stack, running
+from tests.stack import Stack, running
 
 if TYPE_CHECKING:
     from tests.bench.measure.run import Run
@@ -49,6 +49,7 @@ _PARTS = (
 def measure(run: Run) -> Found:
     """Samples private memory under a steady load; fits lines to it."""
     panel = Panel(f"Memory, {_RATE} writes a second", "seconds", "MiB", {})
+    run.say(f"{_RATE} writes a second for {run.seconds:g} s")
     with running(
         run.folder, sizes=(run.size,), max_interval=1.0, policy_options=POLICY
     ) as stack:
@@ -60,8 +61,7 @@ def _sample(stack: Stack, run: Run, panel: Panel) -> None:
     uri, began = stack.uri("primary"), time.monotonic()
     with fio.in_background(uri, _LOAD, run.seconds, run.size, rate=_RATE) as load:
         while load.poll() is None and (at := time.monotonic() - began) < run.seconds:
-            for name in NAMES:
-                used = resident_mib(stack.processes[name].pid)
+            for name, used in resident_of(stack).items():
                 panel.lines.setdefault(name, []).append((at, used))
             time.sleep(run.seconds / _SAMPLES)
 

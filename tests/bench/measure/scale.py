@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.load import fio
 from tests.bench.load.loads import BY_NAME
-from tests.bench.measure.usage import cpu_seconds
+from tests.bench.measure.usage import cpu_of
 from tests.bench.report.findings import Finding, Found
 from tests.stack import NAMES, Stack, wait_until
 
@@ -107,10 +107,7 @@ def _idle(*asked: tuple[ManyGroups, str]) -> list[Finding]:
     """CPU of all of them over the same seconds."""
 
     def used() -> list[dict[str, float]]:
-        return [
-            {name: cpu_seconds(stack.processes[name].pid) for name in NAMES}
-            for stack, _ in asked
-        ]
+        return [cpu_of(stack) for stack, _ in asked]
 
     before, began = used(), time.monotonic()
     time.sleep(_IDLE_SECONDS)

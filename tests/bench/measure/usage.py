@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.stack import NAMES
+
+if TYPE_CHECKING:
+    from tests.stack import Stack
 
 _TICKS = 100
 
@@ -33,3 +38,13 @@ def resident_mib(pid: int) -> float:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) / 1024
     raise AssertionError(pid)
+
+
+def cpu_of(stack: Stack) -> dict[str, float]:
+    """`cpu_seconds` of each service."""
+    return {name: cpu_seconds(stack.processes[name].pid) for name in NAMES}
+
+
+def resident_of(stack: Stack) -> dict[str, float]:
+    """`resident_mib` of each service."""
+    return {name: resident_mib(stack.processes[name].pid) for name in NAMES}

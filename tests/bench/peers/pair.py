@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from tests.bench.peers.images import copy, digest
+from tests.bench.peers.images import copy, digest, fill
 from tests.bench.peers.peer import timed_ms
 from tests.stack import PROTECTED, Stack, wait_until
 
@@ -80,3 +80,20 @@ def running(folder: Path, base: Path, interval: float = 1.0) -> Iterator[Pair]:
         yield Pair(stack)
     finally:
         stack.close()
+
+
+@contextlib.contextmanager
+def filled(folder: Path, size: int) -> Iterator[Pair]:
+    """A protected pair whose two images are the same random bytes."""
+    base = folder / "base.img"
+    fill(base, size)
+    with running(folder, base) as pair:
+        base.unlink()
+        yield pair
+
+
+def wait_applied(stack: Stack) -> None:
+    """Waits until the secondary has applied all that the primary sent."""
+    wait_until(
+        lambda: stack.primary_status().in_flight_bytes == 0, "all is applied", 300
+    )
