@@ -221,6 +221,8 @@ class DrivenGroup:
             BlkcoloError: the store refused; the checkpoint exists all the same.
         """
         self._told.look = events.committed(self._told.look)
+        if self.sides.secondary is not None:
+            self.sides.secondary.committed_epoch = epoch  # it has answered so
         self.update(
             durable=False,
             committed=epoch,
