@@ -29,7 +29,7 @@ class Secondary:
     """A replica on a machine, and what is sent to it."""
 
     def __init__(self, seed: int, *, host: bool) -> None:
-        self.machine = Machine("secondary", random.Random(seed), host=host)  # noqa: S311
+        self.machine = Machine("secondary", random.Random(seed), host=host)  # noqa: S311 - test data
         self.machine.image(SIZE)
         self.options = ReplicaOptions(host_durable=host, reserve_bytes=4096)
         self.start()

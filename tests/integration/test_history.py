@@ -111,6 +111,6 @@ def test_export_is_writable_at_once_whatever_the_buffer_holds(
             at_checkpoint = b"".join(bytes([n]) * MIB for n in range(64))
             expected = at_checkpoint[:1000] + b"new" * 300 + at_checkpoint[1900:]
             assert vm.read(0, 2 * MIB) == expected[: 2 * MIB]
-        print(f"{buffered} bytes buffered: writable after {seconds * 1000:.0f} ms")  # noqa: T201
+        print(f"{buffered} bytes buffered: writable after {seconds * 1000:.0f} ms")  # noqa: T201 - for people
         stack.wait_flushed()
         assert stack.image("secondary").read_bytes() == expected

@@ -120,7 +120,7 @@ def test_page_that_cannot_be_made_says_why() -> None:
     app = with_pages(lambda *_: [b""], {"/": Page("text/html", busy)})
     body = app(
         {"REQUEST_METHOD": "GET", "PATH_INFO": "/"},
-        lambda status, *_: said.append(status),  # type: ignore[arg-type]
+        lambda status, *_: said.append(status),  # type: ignore[arg-type] # WSGI
     )
     assert said == ["503 Service Unavailable"]
     assert b"".join(body) == b"too busy; ask again\n"

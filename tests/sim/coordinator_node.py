@@ -64,7 +64,7 @@ class CoordinatorNode:
     def _tick(self) -> None:
         """Asks both sides, and decides when both have answered, or have not."""
         self._waiting = 2
-        ask = lambda node, answer: answer(node.status())  # noqa: E731
+        ask = lambda node, answer: answer(node.status())  # noqa: E731 - one line
         self.calls.primary(ask, self._take_primary)
         self.calls.secondary(ask, self._take_secondary)
 

@@ -18,9 +18,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 # Imported once, before the processes part.
-import crc32c  # noqa: F401
-import numpy as np  # noqa: F401
-import pyroaring  # noqa: F401
+import crc32c  # noqa: F401 - see above
+import numpy as np  # noqa: F401 - see above
+import pyroaring  # noqa: F401 - see above
 
 from tests.sim.defect import Defect
 from tests.sim.role_defects import ROLE_DEFECTS
@@ -392,7 +392,7 @@ def main(names: Sequence[str]) -> int:
     with multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool:
         for found in pool.imap(find, wanted, chunksize=1):
             seed = "-" if found.seed is None else str(found.seed)
-            print(found.name, seed, found.what.splitlines()[0], sep="\t")  # noqa: T201
+            print(found.name, seed, found.what.splitlines()[0], sep="\t")  # noqa: T201 - for people
             missed += found.seed is None
     return missed
 

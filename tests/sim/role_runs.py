@@ -177,7 +177,7 @@ class RoleRuns:
             self._store_roles(run.loser)
             run.finished()
         generation = store.generation
-        on = lambda: self._reprotect(run)  # noqa: E731
+        on = lambda: self._reprotect(run)  # noqa: E731 - one line
         match run.step:
             case None:
                 self._coordinator.say(f"reprotect ends: {run.error or 'done'}")
@@ -199,7 +199,7 @@ class RoleRuns:
                 )
 
     def _ask_both(self, run: ReprotectRun) -> None:
-        ask = lambda node, answer: answer(node.view())  # noqa: E731
+        ask = lambda node, answer: answer(node.view())  # noqa: E731 - one line
 
         def first(old_primary: Any) -> None:
             def second(survivor: Any) -> None:
@@ -259,7 +259,7 @@ class RoleRuns:
             self._stored()
             run.generation_raised()
         generation = store.generation
-        on = lambda: self._switch_over(run)  # noqa: E731
+        on = lambda: self._switch_over(run)  # noqa: E731 - one line
         match run.step:
             case None:
                 self._switchover_ended(run)

@@ -233,7 +233,7 @@ class SecondaryNode:
         elif self.world.clock.now > deadline:
             answer(DeadlineMissed(Reason.DEADLINE, "not prepared"))
         else:
-            again = lambda: self.prepare(epoch, generation, deadline, answer)  # noqa: E731
+            again = lambda: self.prepare(epoch, generation, deadline, answer)  # noqa: E731 - one line
             self.world.later(self.name, 0.002, again)
 
     def do_checkpoint(

@@ -276,7 +276,7 @@ class FullStore(Store):
     def save(self, *arguments: object, **options: object) -> None:
         if self.full:
             raise FULL
-        super().save(*arguments, **options)  # type: ignore[arg-type]
+        super().save(*arguments, **options)  # type: ignore[arg-type] # as given
 
 
 def test_what_a_full_disk_refused_is_told_with_the_next_record(tmp_path: Path) -> None:

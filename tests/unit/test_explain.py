@@ -89,7 +89,7 @@ def group_of(record: GroupRecord) -> Any:
 
 
 def changes_of(record: GroupRecord) -> RoleChanges:
-    return RoleChanges(group_of(record), None, None)  # type: ignore[arg-type]
+    return RoleChanges(group_of(record), None, None)  # type: ignore[arg-type] # a stand-in
 
 
 def refuse_silent(sides: Sides) -> None:
@@ -98,7 +98,7 @@ def refuse_silent(sides: Sides) -> None:
 
 
 async def try_checkpoint(record: GroupRecord, sides: Sides) -> None:
-    checkpoints = Checkpointer(group_of(record), None, None, None)  # type: ignore[arg-type]
+    checkpoints = Checkpointer(group_of(record), None, None, None)  # type: ignore[arg-type] # a stand-in
     if group_of(record).ended:
         await checkpoints.call(1.0)
     refuse_silent(sides)
@@ -262,11 +262,11 @@ def test_foreign_contents_and_a_dead_primary_name_the_command_that_mends_them() 
     lost = ForwardStatus(
         state=ForwardState.FORWARD_STATE_LOST, failure=failure_message(differ)
     )
-    found = seen(record, Sides(lost, ReplicaStatus(state=1)), differ)  # type: ignore[arg-type]
+    found = seen(record, Sides(lost, ReplicaStatus(state=1)), differ)  # type: ignore[arg-type] # a stand-in
     by_name = {each.name: each for each in explain(Verb.PROTECT, found)}
     assert by_name["contents_known"].command == "blkcolo resume vm1 --discard secondary"
     assert by_name["contents_known"].sentence == differ.message
-    secondary = ReplicaStatus(state=1, committed_epoch=3)  # type: ignore[arg-type]
+    secondary = ReplicaStatus(state=1, committed_epoch=3)  # type: ignore[arg-type] # a stand-in
     found = seen(record, Sides(None, secondary), GONE)
     by_name = {each.name: each for each in explain(Verb.FAILOVER, found)}
     assert by_name["primary_can_be_fenced"].command == "blkcolo failover vm1 --force"

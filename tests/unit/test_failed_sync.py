@@ -18,7 +18,7 @@ _VOLUMES = (VolumeId("disk0", "uuid0", 4096),)
 
 
 def test_a_new_stream_is_taken_behind_a_failed_sync_of_the_journal() -> None:
-    machine = Machine("secondary", random.Random(0), host=True)  # noqa: S311
+    machine = Machine("secondary", random.Random(0), host=True)  # noqa: S311 - test data
     replica = Replica(
         "vm",
         _VOLUMES,
@@ -36,7 +36,7 @@ def test_a_new_stream_is_taken_behind_a_failed_sync_of_the_journal() -> None:
 
 
 def test_marks_are_made_and_kept_behind_a_failed_sync_of_the_intent_log() -> None:
-    machine = Machine("primary", random.Random(0), host=True)  # noqa: S311
+    machine = Machine("primary", random.Random(0), host=True)  # noqa: S311 - test data
     intent = IntentLog(machine.folder, "vm", [8192], 4096)
     intent.finish_clear(Base("copy", 0), durable=True)
     intent.mark(1, 0, 0, 1)

@@ -70,7 +70,7 @@ def test_an_overlay_given_up_by_a_rollback_does_not_return_with_a_failover() -> 
 
 def test_what_a_start_removed_does_not_return_with_power_loss() -> None:
     for seed in range(20):
-        machine = Machine("secondary", random.Random(seed), host=True)  # noqa: S311
+        machine = Machine("secondary", random.Random(seed), host=True)  # noqa: S311 - test data
         disk = machine.image(4 * BLOCK_SIZE)
         machine.folder.open("undo-7")
         machine.folder.sync()

@@ -53,7 +53,7 @@ def group_on(disk: HangingDisk, machine: Machine) -> ReplicaGroup:
 
 
 async def test_commits_that_are_given_up_leave_one_task_behind() -> None:
-    machine = Machine("secondary", random.Random(0), host=True)  # noqa: S311
+    machine = Machine("secondary", random.Random(0), host=True)  # noqa: S311 - test data
     disk = HangingDisk(machine)
     group = group_on(disk, machine)
     replica = group.replica

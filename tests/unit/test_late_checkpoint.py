@@ -20,7 +20,7 @@ _VOLUMES = (VolumeId("disk0", "uuid0", _SIZE),)
 
 
 def _machine() -> Machine:
-    return Machine("machine", random.Random(0), host=False)  # noqa: S311
+    return Machine("machine", random.Random(0), host=False)  # noqa: S311 - test data
 
 
 def _intent(machine: Machine) -> IntentLog:

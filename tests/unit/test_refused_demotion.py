@@ -35,7 +35,7 @@ class _Host:
     """A machine with one disk, and a replica on it that holds checkpoint 0."""
 
     def __init__(self, *, power: bool, seed: int = 0) -> None:
-        self.machine = Machine("b", random.Random(seed), host=power)  # noqa: S311
+        self.machine = Machine("b", random.Random(seed), host=power)  # noqa: S311 - test data
         self.disk: SimFile = self.machine.image(_SIZE)
         self.replica = self.start()
         self.stream()

@@ -42,10 +42,10 @@ def _settings(
 ) -> CoordinatorSettings | PrimarySettings | SecondarySettings:
     """Imports only what is asked for, since a health check comes every few seconds."""
     if service == "coordinator":
-        from blkcolo_coordinator import settings as coordinator  # noqa: PLC0415
+        from blkcolo_coordinator import settings as coordinator  # noqa: PLC0415 - slow
 
         return load(coordinator.CoordinatorSettings, config)
-    from blkcolo_node import settings as node  # noqa: PLC0415
+    from blkcolo_node import settings as node  # noqa: PLC0415 - slow
 
     if service == "primary":
         return load(node.PrimarySettings, config)

@@ -60,29 +60,42 @@ class Node:
             advertise=settings.nbd.advertise,
             place_of=self._exports.place_of,
         )
-        forwarding = GroupsInRole(
+        self._forwarding = GroupsInRole(
             Role.PRIMARY, self._groups, lambda group: group.forward
         )
-        receiving = GroupsInRole(
+        self._receiving = GroupsInRole(
             Role.SECONDARY, self._groups, lambda group: group.replica
         )
-        primary = PrimaryServicer(forwarding, self._nbd.uri)
-        secondary = SecondaryServicer(receiving, self._nbd.uri)
-        count_error = ErrorCounter(_SERVICES, registry)
-        many = ManyCalls(methods_of(primary, secondary), count_error)
-        self._metrics = MetricsServer(
-            settings.metrics.listen,
+        self._metrics = self._metrics_server(registry, security)
+        self._grpc = self._grpc_server(registry, security)
+        self._directory: DataDirectory | None = None
+
+    def _metrics_server(
+        self, registry: CollectorRegistry, security: ServiceSecurity
+    ) -> MetricsServer:
+        return MetricsServer(
+            self._settings.metrics.listen,
             registry,
-            security.for_metrics(settings.metrics),
+            security.for_metrics(self._settings.metrics),
             [
                 NodeCollector(self._groups),
-                ForwardCollector(forwarding),
-                ReplicaCollector(receiving),
+                ForwardCollector(self._forwarding),
+                ReplicaCollector(self._receiving),
                 self._nbd.metrics,
             ],
         )
-        self._grpc = GrpcServer(
-            settings.grpc.listen,
+
+    def _grpc_server(
+        self, registry: CollectorRegistry, security: ServiceSecurity
+    ) -> GrpcServer:
+        """One port for all three services, whichever roles the groups play."""
+        primary = PrimaryServicer(self._forwarding, self._nbd.uri)
+        secondary = SecondaryServicer(self._receiving, self._nbd.uri)
+        count_error = ErrorCounter(_SERVICES, registry)
+        many = ManyCalls(methods_of(primary, secondary), count_error)
+        node = NodeServicer(self._groups, many)
+        return GrpcServer(
+            self._settings.grpc.listen,
             [
                 (
                     primary_pb2_grpc.add_PrimaryServiceServicer_to_server,
@@ -92,18 +105,14 @@ class Node:
                 (secondary_servicer.add_to_server, secondary, _SERVICES[1]),
                 (
                     node_pb2_grpc.add_NodeServiceServicer_to_server,
-                    NodeServicer(self._groups, many),
+                    node,
                     _SERVICES[2],
                 ),
             ],
-            [
-                CallMetrics(registry, _SERVICES),
-                DomainErrors(count_error),
-            ],
+            [CallMetrics(registry, _SERVICES), DomainErrors(count_error)],
             security.files,
             security.on_denied,
         )
-        self._directory: DataDirectory | None = None
 
     async def start(self) -> None:
         """Opens disks and buffers, and listens; raises BlkcoloError."""

@@ -42,7 +42,7 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         self._groups = groups
         self._nbd_uri = nbd_uri
 
-    async def WriteForward(  # type: ignore[override]  # bytes, see add_to_server
+    async def WriteForward(  # type: ignore[override] # bytes, see add_to_server
         self,
         request_iterator: AsyncIterator[bytes],
         context: Context,  # noqa: ARG002 - gRPC's signature

@@ -114,7 +114,7 @@ def _command(bench: Bench) -> None:
         _run(_asked(bench, **{"out": OUT, "quick": False, **options}))
 
     takes = signature(bench)
-    measure.__signature__ = takes  # type: ignore[attr-defined]
+    measure.__signature__ = takes  # type: ignore[attr-defined] # for cyclopts
     measure.__annotations__ = {
         name: each.annotation for name, each in takes.parameters.items()
     }
@@ -189,9 +189,9 @@ def docs(
             each for name in names for each in sorted(taken.glob(f"{name}.*"))
         ):
             shutil.copy(path, page.RECORDS / path.name)
-            print(f"taken: {path}")  # noqa: T201
+            print(f"taken: {path}")  # noqa: T201 - for people
     page.PAGE.write_text(page.filled(page.PAGE.read_text(), BENCHES, page.RECORDS))
-    print(f"written: {page.PAGE}")  # noqa: T201
+    print(f"written: {page.PAGE}")  # noqa: T201 - for people
 
 
 def _refuse_quick(taken: Path, names: list[str], *, quick: bool) -> None:

@@ -22,7 +22,7 @@ _QD32 = LOADS["4k randwrite QD32"]
 
 def test_two_rounds_take_the_peers_there_and_back_then_another_begins() -> None:
     peers: list[object] = ["a", "b", "c"]
-    orders = ["".join(order(peers, number)) for number in range(5)]  # type: ignore[arg-type]
+    orders = ["".join(order(peers, number)) for number in range(5)]  # type: ignore[arg-type] # letters
     assert orders == ["abc", "cba", "bca", "acb", "cab"]
 
 

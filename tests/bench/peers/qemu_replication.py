@@ -56,7 +56,7 @@ class Monitor:
 
     def close(self) -> None:
         """Disconnects; QEMU may be gone."""
-        from qemu.qmp import QMPError  # noqa: PLC0415
+        from qemu.qmp import QMPError  # noqa: PLC0415 - bench extra
 
         with contextlib.suppress(QMPError, EOFError, OSError):
             self._loop.run_until_complete(self._client.disconnect())

@@ -34,7 +34,7 @@ def _pyplot() -> Any:
     import matplotlib as mpl  # noqa: PLC0415 - only in the bench extra
 
     mpl.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot  # noqa: PLC0415 - bench extra
 
     return pyplot
 

@@ -85,16 +85,7 @@ class ForwardGroup:
         self.work = Wakeup()
         self.changed = Wakeup()
         self._growth = growth
-        self.core = ForwarderCore(
-            name,
-            disks,
-            folder,
-            intent,
-            settings.batch_bytes,
-            settings.window_bytes,
-            host=settings.durability == "host",
-            leaves_to_resync=settings.ack_policy == "async",
-        )
+        self.core = _core(name, settings, disks, folder, intent)
         self.vm_writes = VmWrites(
             self.core,
             settings,
@@ -293,3 +284,22 @@ class ForwardGroup:
             )
         _log.info("volume grown", group=self.name, volume=name, size=size)
         return self.volumes[index]
+
+
+def _core(
+    name: str,
+    settings: ForwardSettings,
+    disks: Sequence[BlockFile],
+    folder: Folder,
+    intent: IntentLog,
+) -> ForwarderCore:
+    return ForwarderCore(
+        name,
+        disks,
+        folder,
+        intent,
+        settings.batch_bytes,
+        settings.window_bytes,
+        host=settings.durability == "host",
+        leaves_to_resync=settings.ack_policy == "async",
+    )

@@ -101,17 +101,7 @@ class Streams:
             discard_secondary=discard_secondary,
             epoch=self._core.epoch,
         )
-        stream = self._stream = StreamRun(
-            self._core,
-            self._volumes,
-            self._vm_writes,
-            self._verify,
-            work=self._work,
-            changed=self._changed,
-        )
-        self._link = asyncio.create_task(
-            self._run(stream, address, hello), name=f"link {self._core.group}"
-        )
+        self._open(address, hello)
         if not await self._changed.until(
             lambda: self._core.state is not ForwardState.CONNECTING, timeout
         ):
@@ -122,6 +112,19 @@ class Streams:
             )
         if self._core.state not in STREAMING:
             raise self._core.failure or self._ended_meanwhile()
+
+    def _open(self, address: Address, hello: Hello) -> None:
+        self._stream = StreamRun(
+            self._core,
+            self._volumes,
+            self._vm_writes,
+            self._verify,
+            work=self._work,
+            changed=self._changed,
+        )
+        self._link = asyncio.create_task(
+            self._run(self._stream, address, hello), name=f"link {hello.group}"
+        )
 
     def _ended_meanwhile(self) -> Refused:
         return Refused(
