@@ -40,6 +40,7 @@ from blkcolo_primary.core import intent_bits
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.core.resync_plan import ResyncPlan
+from blkcolo_primary.core.window import Window
 from blkcolo_secondary.buffer.save_and_write import Sync
 from blkcolo_secondary.core.replica import Replica
 from blkcolo_secondary.core.replica_options import ReplicaOptions
@@ -116,7 +117,7 @@ class Replication(RuleBasedStateMachine):
             self.primary_folder,
             intent,
             batch_bytes=3 * BLOCK_SIZE,
-            window_bytes=64 * BLOCK_SIZE,
+            window=Window(64 * BLOCK_SIZE, 64),
             host=HOST,
             settle_bytes=2 * BLOCK_SIZE,
         )

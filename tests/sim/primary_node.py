@@ -25,6 +25,7 @@ from blkcolo_coordinator.runs.roles import NodeView
 from blkcolo_primary.core import intent_bits
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.core.window import Window
 from blkcolo_primary.vm.local_writes import LocalWrites
 from tests.sim.marked_writes import MarkedWrites
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 _BATCH = 8192
-_WINDOW = 96 << 10
+_WINDOW = Window(96 << 10, 24)
 _LINK_TIMEOUT = 4.0
 #: Requests that the VM has under way at most.
 _DEPTH = 4
@@ -63,7 +64,7 @@ class PrimaryNode:
             self.machine.folder,
             intent,
             batch_bytes=_BATCH,
-            window_bytes=_WINDOW,
+            window=_WINDOW,
             host=self.machine.host,
             settle_bytes=2 * BLOCK_SIZE,
         )
@@ -396,7 +397,7 @@ class PrimaryNode:
     def check(self) -> None:
         """I6: what is in flight is bounded; I5: no stream, no protection."""
         in_flight = self.core.in_flight_bytes
-        assert in_flight < _WINDOW + _BESIDES, f"I6: {in_flight} bytes in flight"
+        assert in_flight < _WINDOW.bytes + _BESIDES, f"I6: {in_flight} bytes in flight"
         assert not (self.core.protected and self.core.stream is None), "I5: no stream"
         self.side.check_primary(self.disks)
 

@@ -9,6 +9,7 @@ from blkcolo.extents import Extent
 from blkcolo.stream import Ack, Verify
 from blkcolo_primary.core.comparison import Comparison, Phase
 from blkcolo_primary.core.outbox import Outbox
+from blkcolo_primary.core.window import Window
 from tests.memory_files import MemoryFile
 
 _MIB = 1 << 20
@@ -19,7 +20,7 @@ def test_holes_are_compared_without_being_read() -> None:
     disk.write(32 * _MIB, b"x" * _MIB)
     outbox = Outbox(epoch=0, batch_bytes=_MIB)
     wanted = [[Extent(0, disk.size)]]
-    comparison = Comparison(outbox, [disk], wanted, window_bytes=_MIB)
+    comparison = Comparison(outbox, [disk], wanted, Window(_MIB, 64))
     steps = 0
     while comparison.phase is Phase.COMPARING:
         comparison.step()
@@ -49,7 +50,7 @@ def test_write_is_ahead_only_where_all_of_it_is_still_to_be_read(
     for disk in disks:
         disk.write(0, b"x" * disk.size)
     outbox = Outbox(epoch=0, batch_bytes=_MIB)
-    comparison = Comparison(outbox, disks, _WANTED, window_bytes=_MIB)
+    comparison = Comparison(outbox, disks, _WANTED, Window(_MIB, 64))
     for _ in range(steps):
         comparison.step()
     read_later = set()

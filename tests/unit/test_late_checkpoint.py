@@ -11,6 +11,7 @@ from blkcolo.extents import BLOCK_SIZE
 from blkcolo.intent.log import IntentLog
 from blkcolo.stream import Barrier, Hello, Verify, VolumeId, Welcome
 from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.core.window import Window
 from blkcolo_secondary.core.replica import Replica
 from blkcolo_secondary.core.replica_options import ReplicaOptions
 from tests.sim.disks import Machine
@@ -63,7 +64,7 @@ def test_a_commit_of_an_earlier_stream_clears_no_bit_of_this_one() -> None:
         machine.folder,
         intent,
         batch_bytes=_SIZE,
-        window_bytes=_SIZE,
+        window=Window(_SIZE, 64),
         host=False,
     )
     core.start(1)

@@ -11,6 +11,7 @@ from blkcolo.intent.log import IntentLog
 from blkcolo.leaps import LONGEST
 from blkcolo.stream import Hello, VolumeId
 from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.core.window import Window
 from blkcolo_secondary.core.replica import Replica
 from blkcolo_secondary.core.replica_options import ReplicaOptions
 from blkcolo_secondary.core.stop_plan import StopMode
@@ -59,7 +60,7 @@ def test_secondary_refuses_a_leap_and_stays_usable(
 def test_primary_refuses_a_leap_and_stays_usable(call: str) -> None:
     folder = MemoryFolder()
     intent = IntentLog(folder, "vm", [SIZE], 4096)
-    core = ForwarderCore("vm", (MemoryFile(SIZE),), folder, intent, 4096, 8192)
+    core = ForwarderCore("vm", (MemoryFile(SIZE),), folder, intent, 4096, Window(8192))
     with pytest.raises(Invalid, match="nobody can have got there"):
         getattr(core, call)(HIGHEST)
     core.start(1)

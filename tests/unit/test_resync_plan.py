@@ -13,6 +13,7 @@ from blkcolo.stream import Ahead, Welcome
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.core.resync_plan import ResyncPlan, plan
+from blkcolo_primary.core.window import Window
 from tests.memory_files import MemoryFile, MemoryFolder
 
 GENERATION = 3
@@ -94,5 +95,5 @@ def _core(folder: MemoryFolder) -> ForwarderCore:
         folder,
         IntentLog(folder, "vm", [65536], 4096),
         batch_bytes=4096,
-        window_bytes=65536,
+        window=Window(65536, 64),
     )

@@ -65,6 +65,10 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
         "Bytes sent and not applied yet.",
         lambda group: group.core.in_flight_bytes,
     ),
+    "in_flight_writes": (
+        "Writes, zeros and trims sent and not applied yet.",
+        lambda group: group.core.in_flight_writes,
+    ),
     "committed_epoch": (
         "The last committed checkpoint of this stream; no sample before the first.",
         lambda group: group.core.standing.committed,
@@ -83,7 +87,11 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "window_bytes": (
         "Bytes in flight at which VM writes are held up.",
-        lambda group: group.core.window_bytes,
+        lambda group: group.core.window.bytes,
+    ),
+    "window_writes": (
+        "Writes in flight at which VM writes are held up; +Inf without a bound.",
+        lambda group: group.core.window.writes,
     ),
     "no_progress_seconds": (
         "For how long the secondary applied nothing of what is under way.",

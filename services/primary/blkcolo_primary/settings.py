@@ -17,6 +17,10 @@ class ForwardSettings(Section):
     in memory, or when it is on the secondary's disk. Later is slower and loses less."""
     window_bytes: ByteSize = Field(32 << 20, ge=1 << 20)
     """Bytes in flight to the secondary; bounds memory and what a lost link loses."""
+    window_writes: int | None = Field(None, ge=64)
+    """Writes in flight to the secondary; bounds how long a checkpoint waits for what
+    came before it. By default 1024; with `detach` there is no such bound by default,
+    since there a full window ends the protection."""
     batch_bytes: ByteSize = Field(2 << 20, ge=4096, le=4 << 20)
     """Data in one message; larger is more throughput, smaller less delay."""
     gather_seconds: float = Field(0.002, ge=0, le=1)

@@ -29,6 +29,7 @@ from blkcolo.storage.posix_files import PosixFolder
 from blkcolo.stream import Batch, VolumeId, Welcome
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.core.window import Window
 from blkcolo_primary.vm.local_writes import LocalWrites
 from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
 from blkcolo_secondary.stream.receiver import Receiver
@@ -157,7 +158,7 @@ def forward_path(folder: Path, burst: int = BURST) -> Callable[[], list[bytes]]:
     disk.truncate(_SIZE)
     intent = IntentLog(files, "vm", [_SIZE], 64 << 10)
     core = ForwarderCore(
-        "vm", [disk], files, intent, 1 << 20, 1 << 30, leaves_to_resync=False
+        "vm", [disk], files, intent, 1 << 20, Window(1 << 30), leaves_to_resync=False
     )
     core.start(1)
     core.welcome(Welcome(1, 0, _EPOCH, "copy"))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.files import BlockFile
     from blkcolo.stream import Mismatch
     from blkcolo_primary.core.outbox import Outbox
+    from blkcolo_primary.core.window import Window
 
 #: Data under one checksum, in bytes: what one differing byte costs to send again.
 EXTENT_BYTES = 64 << 10
@@ -74,7 +75,7 @@ class Comparison:
         outbox: Outbox,
         disks: Sequence[BlockFile],
         wanted: Sequence[Sequence[Extent]],
-        window_bytes: int,
+        window: Window,
     ) -> None:
         """Plans it; `step` begins.
 
@@ -82,7 +83,7 @@ class Comparison:
             outbox: the stream.
             disks: the volumes' disks.
             wanted: extents to compare, by volume.
-            window_bytes: nothing is added while so much is in flight.
+            window: nothing is added while so much is in flight.
         """
         self.phase = Phase.COMPARING
         self.total_bytes = sum(e.length for extents in wanted for e in extents)
@@ -90,7 +91,7 @@ class Comparison:
         self.resent_bytes = self.differing_bytes = 0
         self._outbox = outbox
         self._disks = disks
-        self._window_bytes = window_bytes
+        self._window = window
         self._wanted = wanted
         #: Volume and byte from which on nothing was compared yet.
         self._cursor = (0, 0)
@@ -117,7 +118,7 @@ class Comparison:
 
     def _compare(self) -> bool:
         ahead = self._last_seq - self._outbox.applied_seq
-        if ahead >= _WINDOW or self._outbox.in_flight_bytes >= self._window_bytes:
+        if ahead >= _WINDOW or self._outbox.fills(self._window):
             return False
         message = next(self._messages, None)
         if message is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blkcolo.extents import Extent
     from blkcolo.intent.log import IntentLog
     from blkcolo.storage.files import BlockFile
+    from blkcolo_primary.core.window import Window
 
 
 class ForwardStream:
@@ -36,7 +37,7 @@ class ForwardStream:
         intent: IntentLog,
         *,
         batch_bytes: int,
-        comparison_window: int,
+        comparison_window: Window,
         host: bool,
         settle_bytes: int | None,
     ) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
     from blkcolo_primary.core.verification import Finding, VerifyPass
+    from blkcolo_primary.core.window import Window
 
 
 @dataclass
@@ -44,7 +45,7 @@ class ForwarderCore:
         folder: where generation and fence are kept.
         intent: what may differ from the last commit.
         batch_bytes: bound of a batch's payload.
-        window_bytes: a resync adds nothing while so much is in flight.
+        window: what may be in flight; a comparison fills half of it.
         host: power loss is to be survived.
         settle_bytes: compared bytes that an interruption costs; None: the default.
         leaves_to_resync: a write that a running resync will find is not sent; not where
@@ -61,7 +62,7 @@ class ForwarderCore:
     folder: Folder
     intent: IntentLog
     batch_bytes: int
-    window_bytes: int
+    window: Window
     host: bool = False
     settle_bytes: int | None = None
     leaves_to_resync: bool = True
@@ -78,7 +79,7 @@ class ForwarderCore:
             self.standing,
             self.intent,
             self.traffic,
-            self.window_bytes,
+            self.window,
             leaves_to_resync=self.leaves_to_resync,
         )
 
@@ -131,6 +132,12 @@ class ForwarderCore:
         stream = self.standing.stream
         return stream.outbox.in_flight_bytes if stream is not None else 0
 
+    @property
+    def in_flight_writes(self) -> int:
+        """Writes, zeros and trims in the window."""
+        stream = self.standing.stream
+        return stream.outbox.in_flight_writes if stream is not None else 0
+
     # The stream begins.
 
     def start(self, generation: int) -> None:
@@ -173,7 +180,7 @@ class ForwarderCore:
             self.disks,
             self.intent,
             batch_bytes=self.batch_bytes,
-            comparison_window=self.window_bytes // 2,
+            comparison_window=self.window.half,
             host=self.host,
             settle_bytes=self.settle_bytes,
         )
@@ -204,7 +211,7 @@ class ForwarderCore:
         stream = self.standing.replicating
         if stream is None:
             raise self.standing.not_replicating()
-        window = self.window_bytes // 2
+        window = self.window.half
         return self.verification.start(stream.outbox, self.disks, window, scrub=scrub)
 
     def verify_step(self) -> bool:

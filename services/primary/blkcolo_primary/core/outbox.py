@@ -4,8 +4,8 @@ Writes enter in the order of the local disk and leave as batches: everything tha
 came in while the link was busy shares one message, up to a bound. A barrier, a
 verify or a flush closes the open batch, so one order holds for all.
 
-Bytes count from the moment a write enters until the secondary has applied it: that
-is the in-flight window.
+Bytes and writes count from the moment they enter until the secondary has applied
+them: that is what is in flight, and what a `Window` bounds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from blkcolo.stream import Ack, Flush, Request, Verify
+    from blkcolo_primary.core.window import Window
 
 #: What a message or record counts in the window besides its data, in bytes.
 RECORD_BYTES = 32
-#: More records than this never share a batch, whatever their size.
-_MAX_RECORDS = 8192
+#: More records than this never share a batch, whatever their size: the secondary
+#: applies it in one go, some ms, and all that asks for its turn there waits so long.
+_MAX_RECORDS = 128
 _DATA = int(RecordKind.DATA)
 
 
@@ -34,6 +36,7 @@ class _Sent(NamedTuple):
     data_bytes: int
     window_bytes: int
     covered_bytes: int
+    records: int
 
 
 class Outbox:
@@ -44,7 +47,8 @@ class Outbox:
         epoch: the epoch that the next write belongs to.
         sent_bytes: data bytes handed to the stream.
         applied_bytes: data bytes that the secondary has applied.
-        in_flight_bytes: bytes recorded and not applied; the window's fill.
+        in_flight_bytes: bytes recorded and not applied.
+        in_flight_writes: writes, zeros and trims recorded and not applied.
         unapplied_data_bytes: data bytes recorded and not applied.
         unapplied_covered_bytes: the same, with the lengths of zeros and trims.
         last_seq: the seq of the newest write's message.
@@ -60,7 +64,8 @@ class Outbox:
         """
         self.first_epoch = self.epoch = epoch
         self.sent_bytes = self.applied_bytes = 0
-        self.in_flight_bytes = self.unapplied_data_bytes = 0
+        self.in_flight_bytes = self.in_flight_writes = 0
+        self.unapplied_data_bytes = 0
         self.unapplied_covered_bytes = 0
         self.applied_seq = self.received_seq = self.durable_seq = 1
         self.buffer_full = False
@@ -105,6 +110,13 @@ class Outbox:
         news = stage > self._told
         self._told = stage
         return news
+
+    def fills(self, window: Window) -> bool:
+        """True when no more should come in before the secondary has applied some."""
+        return (
+            self.in_flight_bytes >= window.bytes
+            or self.in_flight_writes >= window.writes
+        )
 
     @property
     def drained(self) -> bool:
@@ -180,6 +192,7 @@ class Outbox:
         batch.lengths += (length,) * count
         batch.checksums += checksums
         self.in_flight_bytes += RECORD_BYTES * count
+        self.in_flight_writes += count
         self.unapplied_covered_bytes += length * count
         if self._open_bytes >= self._batch_bytes or len(batch.kinds) >= _MAX_RECORDS:
             self._close_batch()  # nothing can join it: it need not wait
@@ -203,23 +216,23 @@ class Outbox:
         if not batch.kinds:
             return
         batch.epoch, batch.payload = self.epoch, b"".join(self._parts)
-        self._records += len(batch.kinds)
+        records = len(batch.kinds)
+        self._records += records
         self._digest = batch.digest = extend_digest(self._digest, batch)
-        window = self._open_bytes + RECORD_BYTES * len(batch.kinds)
         data, self._open_bytes = self._open_bytes, 0
         self._open, self._parts = Batch(self.epoch), []
-        self._push(batch, data=data, window=window, covered=sum(batch.lengths))
+        window, covered = data + RECORD_BYTES * records, sum(batch.lengths)
+        self._push(batch, _Sent(self._next_seq, data, window, covered, records))
 
     def _enqueue(self, message: Request) -> int:
         self.in_flight_bytes += RECORD_BYTES
-        return self._push(message, data=0, window=RECORD_BYTES, covered=0)
+        return self._push(message, _Sent(self._next_seq, 0, RECORD_BYTES, 0, 0))
 
-    def _push(self, message: Request, *, data: int, window: int, covered: int) -> int:
-        seq = self._next_seq
+    def _push(self, message: Request, sent: _Sent) -> int:
         self._next_seq += 1
-        self._queue.append((seq, message))
-        self._unapplied.append(_Sent(seq, data, window, covered))
-        return seq
+        self._queue.append((sent.seq, message))
+        self._unapplied.append(sent)
+        return sent.seq
 
     def take(self) -> tuple[int, Request] | None:
         """The next message to send, if there is one."""
@@ -245,3 +258,4 @@ class Outbox:
             self.unapplied_data_bytes -= done.data_bytes
             self.unapplied_covered_bytes -= done.covered_bytes
             self.in_flight_bytes -= done.window_bytes
+            self.in_flight_writes -= done.records

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.files import BlockFile
     from blkcolo.stream import Mismatch
     from blkcolo_primary.core.outbox import Outbox
+    from blkcolo_primary.core.window import Window
 
 #: Findings beyond these are counted, not listed.
 _MOST_FINDINGS = 1000
@@ -47,7 +48,7 @@ class VerifyPass:
         number: int,
         outbox: Outbox,
         disks: Sequence[BlockFile],
-        window_bytes: int,
+        window: Window,
         *,
         scrub: bool,
     ) -> None:
@@ -58,7 +59,7 @@ class VerifyPass:
         self.failure: BlkcoloError | None = None
         self.outbox = outbox
         wanted = [[Extent(0, disk.size)] for disk in disks]
-        self.comparison = Comparison(outbox, disks, wanted, window_bytes)
+        self.comparison = Comparison(outbox, disks, wanted, window)
 
     @property
     def complete(self) -> bool:
@@ -118,13 +119,13 @@ class Verification:
         self,
         outbox: Outbox,
         disks: Sequence[BlockFile],
-        window_bytes: int,
+        window: Window,
         *,
         scrub: bool,
     ) -> VerifyPass:
         """Starts a pass over everything; see `Comparison`."""
         self._count += 1
-        self.current = VerifyPass(self._count, outbox, disks, window_bytes, scrub=scrub)
+        self.current = VerifyPass(self._count, outbox, disks, window, scrub=scrub)
         return self.current
 
     def step(self, epoch: int) -> bool:

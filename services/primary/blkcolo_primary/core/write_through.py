@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from blkcolo_primary.core.forward_stream import ForwardStream
     from blkcolo_primary.core.standing import Standing
     from blkcolo_primary.core.traffic import Traffic
+    from blkcolo_primary.core.window import Window
 
 
 class WriteThrough:
@@ -29,7 +30,7 @@ class WriteThrough:
         standing: Standing,
         intent: IntentLog,
         traffic: Traffic,
-        window_bytes: int,
+        window: Window,
         *,
         leaves_to_resync: bool,
     ) -> None:
@@ -39,14 +40,14 @@ class WriteThrough:
             standing: says which stream they enter.
             intent: where they are marked.
             traffic: where those are counted that enter none.
-            window_bytes: in flight at most.
+            window: what may be in flight.
             leaves_to_resync: a write that a running resync will find is not sent; not
                 where its reply waits for the secondary.
         """
         self._standing = standing
         self._intent = intent
         self._traffic = traffic
-        self._window_bytes = window_bytes
+        self._window = window
         self._leaves_to_resync = leaves_to_resync
 
     @property
@@ -55,7 +56,7 @@ class WriteThrough:
         stream = self._standing.stream
         if stream is None:
             return False
-        if stream.outbox.in_flight_bytes >= self._window_bytes:
+        if stream.outbox.fills(self._window):
             return True
         full = stream.outbox.buffer_full  # it asks to hold VM writes up
         return full and self._standing.state is ForwardState.REPLICATING

@@ -23,6 +23,7 @@ from blkcolo.observe.histograms import LatencyHistogram
 from blkcolo.wakeup import Wakeup
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
+from blkcolo_primary.core.window import Window
 from blkcolo_primary.runtime.intent_clearing import IntentClearing
 from blkcolo_primary.runtime.streams import Streams
 from blkcolo_primary.runtime.verify_runs import VerifyRuns
@@ -299,7 +300,11 @@ def _core(
         folder,
         intent,
         settings.batch_bytes,
-        settings.window_bytes,
+        Window.chosen(
+            settings.window_bytes,
+            settings.window_writes,
+            throttles=settings.on_congestion == "throttle",
+        ),
         host=settings.durability == "host",
         leaves_to_resync=settings.ack_policy == "async",
     )

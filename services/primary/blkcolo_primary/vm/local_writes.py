@@ -59,10 +59,12 @@ class LocalWrites:
     def congestion(self) -> BlkcoloError:
         """Why a write would have to wait for the secondary, while it would."""
         core = self._core
-        if core.in_flight_bytes >= core.window_bytes:
+        stream = core.stream
+        if stream is not None and stream.outbox.fills(core.window):
             return DataLoss(
                 Reason.CONGESTION,
-                f"group {core.group}: {core.window_bytes} bytes were in flight and"
+                f"group {core.group}: {core.in_flight_bytes} bytes in"
+                f" {stream.outbox.in_flight_writes} writes were in flight and"
                 " on_congestion is detach; it is resynced when the link is faster;"
                 " to hold the VM up instead choose throttle",
             )
