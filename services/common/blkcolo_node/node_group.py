@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 import structlog
 
-from blkcolo.errors import BlkcoloError, DataLoss, Reason, translated
-from blkcolo.intent.log import IntentLog
-from blkcolo.intent.regions import region_size_for
+from blkcolo.errors import BlkcoloError
 from blkcolo.roles import Role
-from blkcolo.storage.posix_files import PosixFile, PosixFolder, open_image
-from blkcolo.storage.volume_growth import VolumeGrowth, load_sizes
-from blkcolo.stream import VolumeId
 from blkcolo_node import role_change, role_file
+from blkcolo_node.group_disks import GroupDisks
+from blkcolo_node.open_role import as_primary, as_secondary
 from blkcolo_node.volume_export import VolumeExport
 from blkcolo_primary.export import DiskExport
-from blkcolo_primary.runtime.group import ForwardGroup
-from blkcolo_secondary.core.replica import Replica
-from blkcolo_secondary.core.replica_options import ReplicaOptions
-from blkcolo_secondary.record.history import HistoryPolicy
-from blkcolo_secondary.runtime.group import ReplicaGroup
-from blkcolo_secondary.runtime.load_progress import LoadProgress
 from blkcolo_secondary.view_export import ViewExport
 
 if TYPE_CHECKING:
@@ -34,7 +22,10 @@ if TYPE_CHECKING:
 
     from blkcolo.nbd.export import Export
     from blkcolo.rpc.client import Dialer
+    from blkcolo.stream import VolumeId
     from blkcolo_node.settings import GroupOptions
+    from blkcolo_primary.runtime.group import ForwardGroup
+    from blkcolo_secondary.runtime.group import ReplicaGroup
 
 _log = structlog.get_logger(__name__)
 
@@ -64,41 +55,20 @@ class NodeGroup:
         self.replica: ReplicaGroup | None = None
         self._options = options
         self._dialer = dialer
-        self._folder = PosixFolder(path)
         self._replica_path = path / options.name
-        self._disks: list[PosixFile] = []
         self._changing = asyncio.Lock()
-        self.volumes: list[VolumeId] = []
-        self._growth = VolumeGrowth(self._folder, self.name, self.volumes, self._disks)
+        self._disks = GroupDisks(options, path)
         try:
-            self._open_disks()
-            self._intent = self._open_intent()
-            self.role = role_file.load(self._folder, self.name, first)
+            self.role = role_file.load(self._disks.folder, self.name, first)
             self.exports = [VolumeExport(played) for played in self._play()]
         except BaseException:
-            self._close_disks()
+            self._disks.close()
             raise
 
-    def _open_disks(self) -> None:
-        grown = load_sizes(self._folder, self.name)
-        for volume in self._options.volumes:
-            larger = grown.get(volume.name, 0)
-            disk = open_image(volume.path, volume.name, volume.size, larger)
-            self._disks.append(disk)
-            identity = volume.identity(self.name)
-            self.volumes.append(VolumeId(volume.name, identity, disk.size))
-
-    def _open_intent(self) -> IntentLog:
-        sizes = [volume.size for volume in self.volumes]
-        region_size = self._options.forward.region_size or region_size_for(max(sizes))
-        log = IntentLog(self._folder, self.name, sizes, region_size)
-        if log.damage is not None:
-            _log.error(
-                "intent log unusable: the next resync compares everything",
-                group=self.name,
-                error=str(log.damage),
-            )
-        return log
+    @property
+    def volumes(self) -> Sequence[VolumeId]:
+        """The volumes, in the order of the configuration."""
+        return self._disks.volumes
 
     def _play(self) -> list[Export]:
         """Opens what plays the role in force; its exports, one a volume."""
@@ -108,66 +78,20 @@ class NodeGroup:
         self.replica = self._open_replica()
         return self._view_exports(self.replica)
 
+    def _open_forward(self) -> ForwardGroup:
+        return as_primary(self._options, self._disks, self._dialer)
+
+    def _open_replica(self) -> ReplicaGroup:
+        return as_secondary(self._options, self._disks, self._replica_path)
+
     def _disk_exports(self, forward: ForwardGroup) -> list[Export]:
         return [
-            DiskExport(forward, index, disk) for index, disk in enumerate(self._disks)
+            DiskExport(forward, index, image)
+            for index, image in enumerate(self._disks.images)
         ]
 
     def _view_exports(self, replica: ReplicaGroup) -> list[Export]:
         return [ViewExport(replica, index) for index in range(len(self.volumes))]
-
-    def _open_forward(self) -> ForwardGroup:
-        with translated(f"opening the state of group {self.name}"):
-            return ForwardGroup(
-                self.name,
-                self._options.forward,
-                self.volumes,
-                self._disks,
-                self._folder,
-                self._intent,
-                self._growth,
-                self._dialer,
-            )
-
-    def _open_replica(self) -> ReplicaGroup:
-        options = self._options.replica
-        with translated(f"opening the Disk Buffer of group {self.name}"):
-            replica = self._read_replica()
-        return ReplicaGroup(
-            replica,
-            secondary_vm=options.secondary_vm,
-            queue_bytes=options.queue_bytes,
-            growth=self._growth,
-            clock=time.time,
-        )
-
-    def _read_replica(self) -> Replica:
-        options, path = self._options.replica, self._replica_path
-        try:
-            return Replica(
-                self.name,
-                self.volumes,
-                self._disks,
-                PosixFolder(path),
-                self._intent,
-                lambda: str(uuid4()),
-                ReplicaOptions(
-                    host_durable=options.durability == "host",
-                    buffer_limit_bytes=options.buffer_limit_bytes,
-                    history=HistoryPolicy(**options.history.model_dump()),
-                ),
-                LoadProgress(self.name, time.monotonic),
-            )
-        except DataLoss as error:
-            message = f"group {self.name}: {path}/{error.message}"
-            if error.reason is not Reason.PROTOCOL_VERSION:
-                message += (
-                    "; restore the file from a copy, or give the checkpoint up: move"
-                    f" the folder {path} away, start this service again, and run:"
-                    f" blkcolo resume {self.name} --discard secondary (it copies what"
-                    " differs)"
-                )
-            raise replace(error, message=message) from error
 
     def start(self) -> None:
         """Goes on with what an earlier run left unfinished."""
@@ -205,7 +129,7 @@ class NodeGroup:
         replica = self._open_replica()
         try:
             epoch = forward.core.epoch
-            role_change.demote(self._folder, replica.replica, generation, epoch)
+            role_change.demote(self._disks.folder, replica.replica, generation, epoch)
         except BlkcoloError:
             await replica.close()
             raise
@@ -229,7 +153,7 @@ class NodeGroup:
             if replica is None:
                 return
             replica.check_flushed()
-            role_change.promote(self._folder, replica.replica, generation)
+            role_change.promote(self._disks.folder, replica.replica, generation)
             forward = self._open_forward()
             self.role, self.forward, self.replica = Role.PRIMARY, forward, None
             self._show(self._disk_exports(forward))
@@ -253,9 +177,4 @@ class NodeGroup:
         """Closes everything; `end_forwarding` came before."""
         if self.replica is not None:
             await self.replica.close()
-        self._intent.close()
-        self._close_disks()
-
-    def _close_disks(self) -> None:
-        for disk in self._disks:
-            disk.close()
+        self._disks.close()
