@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from blkcolo.process import logs
+from blkcolo.process import logs, memory
 from blkcolo.rpc.client import Dialer
 from blkcolo_coordinator.core.group_record import GroupRecord
 from blkcolo_coordinator.core.policy import Policy
@@ -42,6 +42,7 @@ _GRPC = "with gRPC"
 def measure(run: Run) -> Found:
     """The coordinator's CPU by the number of groups."""
     logs.configure("coordinator", "critical", "json")
+    memory.collect_rarely()  # as a service does
     grid = Grid("The coordinator's process alone", "groups", {})
     findings = []
     with simulated_nodes.process() as nodes:
