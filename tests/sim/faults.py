@@ -71,6 +71,11 @@ class Faults:
         if not self._world.quiet and self._rng.random() < 0.1:
             self._world.sever(COORDINATOR, name, self._rng.uniform(0.1, 1.5))
 
+    def lonely_soon(self, name: str) -> None:
+        """The same, while a call is under way: it may be done, and not answered."""
+        soon = self._rng.uniform(0.0, 0.01)
+        self._world.clock.after(soon, lambda: self.lonely(name))
+
     def _rival(self) -> None:
         """A call in an older generation, or of an old epoch in the current one.
 

@@ -15,6 +15,7 @@ from blkcolo.stream import StreamFailure
 from blkcolo_node import role_change, role_file
 from tests.sim.calls import COORDINATOR
 from tests.sim.disks import Machine
+from tests.sim.oracle import refused_changes_nothing
 from tests.sim.primary_node import PrimaryNode
 from tests.sim.secondary_node import SecondaryNode
 
@@ -136,7 +137,8 @@ class HostNode:
             served = replica.tracks or replica.journal.state.discarded
             if replica.tracks:
                 side.leaves_view()
-            role_change.demote_again(replica, generation)
+            with refused_changes_nothing(replica.journal):
+                role_change.demote_again(replica, generation)
             self.secondary.clients.stop_reading()
             self._say("stays secondary")
         side.admitted(generation)

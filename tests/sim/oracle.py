@@ -5,15 +5,29 @@ What each host's disk must hold is the business of `side`.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from blkcolo.errors import BlkcoloError
 from tests.sim.content import contents_of
 from tests.sim.side import Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from blkcolo.storage.files import BlockFile
+    from blkcolo_secondary.record.group_journal import GroupJournal
+
+
+@contextmanager
+def refused_changes_nothing(journal: GroupJournal) -> Iterator[None]:
+    """A call that is refused, by the disk as well, has not happened."""
+    before = journal.state
+    try:
+        yield
+    except BlkcoloError:
+        assert journal.state == before, f"what was refused counts: {journal.state}"
+        raise
 
 
 class Oracle:

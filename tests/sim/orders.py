@@ -59,8 +59,10 @@ class Orders:
         self._order(lambda c: c.roles.order_failover(force=force, older=older))
 
     def switchover_failed(self) -> None:
-        """The call failed, and nobody waits for the coordinator to go on with it."""
-        if not self._world.quiet and self._rng.random() < 0.3:
+        """It failed behind the fence, and nobody waits for it to go on by itself."""
+        world, rng = self._world, self._rng
+        if not world.quiet and rng.random() < 0.5:
+            world.sever(COORDINATOR, world.secondary, rng.uniform(0.5, 2.0))
             self._fail_over()
 
     def _change_roles(self) -> None:

@@ -282,7 +282,7 @@ class RoleRuns:
                 if not store.fenced_clean:
                     store.fenced_clean = True
                     self._stored()
-                    self._world.faults.lonely(store.secondary)
+                self._world.faults.lonely_soon(store.secondary)
                 calls.secondary(
                     lambda node, answer: node.fail_over(generation, None, answer),
                     self._then(run, lambda: self._stopped(run), on),
@@ -317,7 +317,7 @@ class RoleRuns:
         if run.aborted:
             self._abort()
         else:
-            if run.error is not None:
+            if run.error is not None and self._store.fenced_clean:
                 self._world.orders.switchover_failed()
             self._coordinator.again()
 

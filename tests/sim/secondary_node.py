@@ -20,11 +20,13 @@ from blkcolo_secondary.core.replica_options import ReplicaOptions
 from blkcolo_secondary.core.replica_state import ReplicaState
 from blkcolo_secondary.core.stop_plan import StopMode
 from blkcolo_secondary.record.history import HistoryPolicy
+from tests.sim.commits import Commits
+from tests.sim.oracle import refused_changes_nothing
 from tests.sim.telling import places, told
 from tests.sim.view_clients import ViewClients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from blkcolo.intent.log import IntentLog
     from blkcolo.stream import Request
@@ -67,6 +69,7 @@ class SecondaryNode:
         self._done = 1
         self._stream: Stream | None = None
         self._flush: Iterator[Any] | None = None
+        self._commits = Commits(self)
         self.clients = ViewClients(world, host, self.replica)
         if self.replica.state in _ENDED:  # it may have died before it said so
             world.oracle.led_to(self.replica.shown)
@@ -75,10 +78,12 @@ class SecondaryNode:
         if self.replica.flushing:
             self._start_flush()
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """A line of the trace."""
         self.world.note(self.name, text)
 
-    def _work_time(self) -> float:
+    def work_time(self) -> float:
+        """How long a step on its disk takes, in seconds."""
         return self.world.rng.uniform(0.0, self.world.scenario.step)
 
     # The stream.
@@ -115,7 +120,7 @@ class SecondaryNode:
         except BlkcoloError as error:
             stream.response(StreamFailure(error))
             return
-        self._say(f"takes a stream of generation {hello.generation}: {welcome}")
+        self.say(f"takes a stream of generation {hello.generation}: {welcome}")
         self.side.admitted(hello.generation)
         self.world.oracle.leaves_drained()
         if welcome.committed is not None:
@@ -134,7 +139,7 @@ class SecondaryNode:
             self.replica.reception.ended(self.replica.reception.stream)
 
     def _fail(self, stream: Stream, receiver: Receiver, error: BlkcoloError) -> None:
-        self._say(f"the stream fails: {error}")
+        self.say(f"the stream fails: {error}")
         self.replica.reception.fault(receiver, error)
         self._queue.clear()
         self._applying = None
@@ -147,11 +152,11 @@ class SecondaryNode:
             and self.replica.reception.stream is not None
         ):
             self._current, message = self._queue.popleft()
-            self._say(f"applies message {self._current}: {told(message)}")
+            self.say(f"applies message {self._current}: {told(message)}")
             self._applying = self.replica.reception.apply(
                 self.replica.reception.stream, self._current, message
             )
-            self.world.later(self.name, self._work_time(), self._step(self._applying))
+            self.world.later(self.name, self.work_time(), self._step(self._applying))
 
     def _step(self, applying: Iterator[Any]) -> Callable[[], None]:
         def step() -> None:
@@ -169,9 +174,9 @@ class SecondaryNode:
                 self._apply_soon()
                 return
             if isinstance(effect, Mismatch):
-                self._say(f"differs at {places(e[:3] for e in effect.extents)}")
+                self.say(f"differs at {places(e[:3] for e in effect.extents)}")
                 stream.response(effect)
-            self.world.later(self.name, self._work_time(), lambda: sync(effect))
+            self.world.later(self.name, self.work_time(), lambda: sync(effect))
 
         def sync(effect: object) -> None:
             if isinstance(effect, Sync):
@@ -239,73 +244,8 @@ class SecondaryNode:
     def do_checkpoint(
         self, epoch: int, generation: int, answer: Callable[..., None]
     ) -> None:
-        """DoCheckpoint; what has to be durable is made so between its steps."""
-        steps = self.replica.checkpoints.commit_steps(
-            epoch, generation, self.world.clock.now
-        )
-        self.world.faults.moment(self.name)
-        self._commit(generation, steps, answer)
-
-    def _commit(
-        self,
-        generation: int,
-        steps: Generator[Sync, None, Any],
-        answer: Callable[..., None],
-        recorded_in: int | None = None,
-    ) -> None:
-        """The next steps; the record is written in the last but one, or the only one.
-
-        Args:
-            generation: the caller's.
-            steps: of the commit.
-            answer: takes what comes of it.
-            recorded_in: the side's `copies` in the step before; None: there was none.
-        """
-        copy = self.side.copies
-        try:
-            sync = next(steps)
-        except BlkcoloError as error:
-            answer(error)
-        except StopIteration as end:
-            # A stop may have given the checkpoint up since; its number stays.
-            epoch, holds = end.value.epoch, self.replica.journal.state.committed
-            self._say(f"commits {epoch}")
-            self.world.tally["commit"] += 1
-            if recorded_in is None:  # otherwise it was admitted before that
-                self.side.admitted(generation)
-                recorded_in = copy
-            oracle = self.world.oracle
-            oracle.commit_answered(self.name, epoch, holds or 0, recorded_in)
-            answer(end.value)
-            self.world.later(self.name, self._work_time(), self._sweep)
-        else:
-            self.side.admitted(generation)
-            self.world.later(self.name, self._work_time(), lambda: carry_out(sync))
-
-        def carry_out(sync: Sync) -> None:
-            try:
-                sync.run()
-            except OSError as error:
-                answer(from_os_error(error, "syncing"))
-            except BlkcoloError as error:
-                answer(error)
-            else:
-                self._commit(generation, steps, answer, copy)
-
-    def _sweep(self) -> None:
-        """Removes what was dropped, on another thread: some time later."""
-        dropped = self.replica.dropped.take()
-        if not dropped:
-            return
-
-        def remove() -> None:
-            try:
-                dropped.close()
-                dropped.remove()
-            except OSError as error:
-                self._say(f"dropped files stay until the next start: {error}")
-
-        self.world.later(self.name, self._work_time(), remove)
+        """DoCheckpoint."""
+        self._commits.begin(epoch, generation, answer)
 
     def fail_over(
         self, generation: int, epoch: int | None, answer: Callable[..., None]
@@ -320,7 +260,8 @@ class SecondaryNode:
             ):
                 side.serves_discarded()
         try:
-            self.replica.stop(StopMode.FAILOVER, generation, epoch)
+            with refused_changes_nothing(self.replica.journal):
+                self.replica.stop(StopMode.FAILOVER, generation, epoch)
         except BlkcoloError as error:
             if self.replica.state not in _ENDED:
                 side.failing_over_to(None)
@@ -328,7 +269,7 @@ class SecondaryNode:
             return
         side.admitted(generation)
         if before not in _ENDED:
-            self._say(f"fails over to {self.replica.shown}")
+            self.say(f"fails over to {self.replica.shown}")
             self.world.oracle.led_to(self.replica.shown)
             self.world.oracle.leaves_drained()
             self.world.faults.moment(self.name)
@@ -343,12 +284,13 @@ class SecondaryNode:
             self.side.giving_up()
         before = self.replica.state
         try:
-            self.replica.stop(mode, generation)
+            with refused_changes_nothing(self.replica.journal):
+                self.replica.stop(mode, generation)
         except BlkcoloError as error:
             answer(error)
             return
         self.side.admitted(generation)
-        self._say(f"stops: {mode.name}")
+        self.say(f"stops: {mode.name}")
         self.world.faults.moment(self.name)
         if mode is StopMode.KEEP_LATEST and before is not self.replica.state:
             self.side.gave_up()
@@ -368,7 +310,7 @@ class SecondaryNode:
 
     def _start_flush(self) -> None:
         self._flush = self.replica.flush_steps()
-        self.world.later(self.name, self._work_time(), self._flush_step)
+        self.world.later(self.name, self.work_time(), self._flush_step)
 
     def _flush_step(self) -> None:
         if self._flush is None:
@@ -378,18 +320,18 @@ class SecondaryNode:
             if isinstance(effect, Sync):
                 effect.run()
         except (OSError, BlkcoloError) as error:
-            self._say(f"the flush pauses: {error}")
+            self.say(f"the flush pauses: {error}")
             self._flush = None
             return
         if effect is self:
-            self._say(f"flushed: {self.replica.state.name}")
+            self.say(f"flushed: {self.replica.state.name}")
             self.world.tally[f"flush to {self.replica.state.name}"] += 1
             self.world.faults.moment(self.name, weight=5)
             self.world.faults.refusal(self.name)
             self._flush = None
-            self.world.later(self.name, self._work_time(), self._sweep)
+            self.world.later(self.name, self.work_time(), self._commits.sweep)
             return
-        self.world.later(self.name, 4 * self._work_time(), self._flush_step)
+        self.world.later(self.name, 4 * self.work_time(), self._flush_step)
 
     def close(self) -> None:
         """It plays this role no more."""
