@@ -40,7 +40,12 @@ from blkcolo_secondary.buffer import view
 from blkcolo_secondary.buffer.buffer_files import BufferFiles
 from blkcolo_secondary.buffer.layer_stack import LayerStack
 from blkcolo_secondary.buffer.overlays import Overlays
-from blkcolo_secondary.buffer.save_and_write import SaveAndWrite, Sync, steps
+from blkcolo_secondary.buffer.save_and_write import (
+    STEP_BYTES,
+    SaveAndWrite,
+    Sync,
+    steps,
+)
 from blkcolo_secondary.buffer.view import Source
 
 if TYPE_CHECKING:
@@ -51,6 +56,9 @@ if TYPE_CHECKING:
     from blkcolo.stream import Batch, VolumeId
     from blkcolo_secondary.buffer.buffer_files import Discarded
     from blkcolo_secondary.buffer.undo_layer import UndoLayer
+
+#: Bytes of a step while a commit is awaited: a call takes some turns of the loop.
+_SHORT_STEP_BYTES = 128 << 10
 
 
 class DiskBuffer:
@@ -185,11 +193,20 @@ class DiskBuffer:
         layer = self.layers.saving(batch.epoch)
         held = layer.bytes_held if layer is not None else 0
         payload = memoryview(batch.payload)
-        for records in steps(batch):
+        for records in steps(batch, self._step_bytes(batch.epoch)):
             step = SaveAndWrite(self.disks, self.volumes, payload, records)
             yield from self._run(step, layer)
         self.applied_bytes += sum(batch.lengths)
         self.saved_bytes += layer.bytes_held - held if layer is not None else 0
+
+    def _step_bytes(self, epoch: int) -> int:
+        """How much is saved and written before others have their turn.
+
+        Little while an epoch before this one waits for its commit: the calls that
+        bring it wait behind each step.
+        """
+        awaited = self.base is not None and epoch > self.base + 1
+        return _SHORT_STEP_BYTES if awaited else STEP_BYTES
 
     def _run(
         self, step: SaveAndWrite, layer: UndoLayer | None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from blkcolo_secondary.buffer.undo_layer import UndoLayer
 
 #: Bytes gathered before they are saved and written.
-_STEP_BYTES = 1 << 20
+STEP_BYTES = 1 << 20
 #: One step of a long zero or trim, in bytes.
 LONGEST_ZERO = 8 << 20
 #: So many parts of long zeros and trims are looked at together.
@@ -72,11 +72,11 @@ class Columns(NamedTuple):
         """Records [start, end)."""
         return Columns(*(column[start:end] for column in self))
 
-    def steps(self) -> Iterator[Columns]:
+    def steps(self, step_bytes: int) -> Iterator[Columns]:
         """The same, in portions that are saved and written together."""
         ends, start = self.lengths.cumsum(), 0
         while start < len(ends):
-            most = ends[start] - self.lengths[start] + _STEP_BYTES
+            most = ends[start] - self.lengths[start] + step_bytes
             end = max(start + 1, int(ends.searchsorted(most, "right")))
             yield self.part(start, end).joined()
             start = end
@@ -114,7 +114,7 @@ class Columns(NamedTuple):
         return found
 
 
-def steps(batch: Batch) -> Iterator[Columns]:
+def steps(batch: Batch, step_bytes: int = STEP_BYTES) -> Iterator[Columns]:
     """The records of a batch, in portions that are saved and written together.
 
     Long zeros and trims come in parts, and few at a time: a record may be as long as a
@@ -122,13 +122,13 @@ def steps(batch: Batch) -> Iterator[Columns]:
     """
     columns = (batch.kinds, batch.volumes, batch.offsets, batch.lengths)
     if max(batch.lengths, default=0) <= LONGEST_ZERO:
-        yield from _columns(*columns, 0).steps()
+        yield from _columns(*columns, 0).steps(step_bytes)
         return
     rows, position = _cut(zip(*columns, strict=True)), 0
     while portion := list(islice(rows, _PARTS)):
         kinds, volumes, offsets, lengths = zip(*portion, strict=True)
         some = _columns(kinds, volumes, offsets, lengths, position)
-        yield from some.steps()
+        yield from some.steps(step_bytes)
         position = some.payload_end
 
 
