@@ -213,7 +213,7 @@ def receive_path(messages: list[bytes]) -> tuple[Callable[[], None], _Received]:
 
 
 def apply_path(folder: Path, batches: list[Batch]) -> Callable[[], None]:
-    """Batches whose blocks all have old content that must be saved."""
+    """Batches whose blocks all have old content that must be saved, and a commit."""
     files = PosixFolder(folder)
     disk = files.open("secondary.img")
     for offset in OFFSETS:
@@ -222,9 +222,11 @@ def apply_path(folder: Path, batches: list[Batch]) -> Callable[[], None]:
     rest = [_in_epoch(batches, _EPOCH + number) for number in range(4)]
 
     def work() -> None:
+        epoch = rest[0][0].epoch
         for batch in rest.pop(0):
             for _ in buffer.apply(batch):
                 pass
+        buffer.commit(epoch, epoch)
 
     return work
 
