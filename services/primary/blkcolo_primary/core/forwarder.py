@@ -3,10 +3,10 @@
 What a VM's write means has a room of its own (`write_through`), and so has the stream
 that stands (`forward_stream`); both sides look at one `standing`.
 
-Sans-IO: the edge (`group`) performs the local write, tells it to `writes`, and carries
-the outbox to the secondary. Invariant I5: from the moment a write is not in a stream,
-or a stream that holds it is lost, it is counted as unreplicated and `protected` is
-False; nothing but a verified new stream and a commit in it makes it True again.
+Sans-IO: the edge performs the local write, tells it to `writes`, and carries the outbox
+to the secondary. Invariant I5: from the moment a write is not in a stream, or a stream
+that holds it is lost, it is counted as unreplicated and `protected` is False; nothing
+but a verified new stream and a commit in it makes it True again.
 """
 
 from __future__ import annotations

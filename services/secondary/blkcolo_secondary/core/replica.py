@@ -5,7 +5,7 @@ Its two other sides have rooms of their own: `reception`, what the primary sends
 and one `standing`.
 
 Sans-IO: no clock, no task, no socket; files come in through the `files` port and
-time as an argument. The edge (`group`) hands in messages in order and runs the step
+time as an argument. The edge (`runtime`) hands in messages in order and runs the step
 generators; every method leaves the invariants of `disk_buffer` true when it returns
 or raises.
 """
