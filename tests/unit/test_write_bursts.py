@@ -184,16 +184,16 @@ def test_a_refused_write_of_a_burst_is_answered_alone_with_its_error() -> None:
 def test_a_write_that_leaves_the_disk_ends_the_burst_before_it() -> None:
     wire = b"".join(write(number, number * 64, 64) for number in range(10))
     wire += write(10, SIZE - 63, 64) + write(11, 0, 64)
-    burst = write_burst.find(memoryview(wire), SIZE)
+    burst = write_burst.find(memoryview(wire), 0, len(wire), SIZE)
     assert burst is not None
     assert burst.offsets == [number * 64 for number in range(10)]
 
 
 def test_few_writes_and_longer_offsets_than_64_bits_are_no_burst() -> None:
     few = b"".join(write(number, 0, 64) for number in range(7))
-    assert write_burst.find(memoryview(few), SIZE) is None
+    assert write_burst.find(memoryview(few), 0, len(few), SIZE) is None
     far = b"".join(write(number, (1 << 64) - 1, 64) for number in range(9))
-    assert write_burst.find(memoryview(far), SIZE) is None
+    assert write_burst.find(memoryview(far), 0, len(far), SIZE) is None
 
 
 @given(

@@ -266,14 +266,13 @@ class Connection(asyncio.BufferedProtocol):
                 return
 
     def _next_request(self, session: Session) -> bool:
-        """Handles one request; False if the buffer has no whole one."""
+        """Handles one request; False if no other whole one can be there."""
         request = self._received.next_request()
         if request is None:
             return False
         if not self._handle(session, request, self._received.payload):
             return False
-        self._received.consume()
-        return True
+        return self._received.consume()
 
     def _handle(self, session: Session, request: Request, payload: memoryview) -> bool:
         """Checks and starts a request; False if it must wait where it is."""

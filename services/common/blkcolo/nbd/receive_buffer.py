@@ -107,25 +107,27 @@ class ReceiveBuffer:
         """The small writes that come next, if they are many; see `write_burst`."""
         if self._large is not None:
             return None
-        return write_burst.find(self._view[self._start : self._end], disk_size)
+        return write_burst.find(self._view, self._start, self._end, disk_size)
 
     def consume_of(self, burst: WriteBurst, count: int) -> None:
         """The first `count` writes of a burst are done with."""
         self._size = count * burst.stride
         self.consume()
 
-    def consume(self) -> None:
-        """The request is done with; its payload is given up."""
+    def consume(self) -> bool:
+        """The request is done with, its payload given up; True if more is there."""
         if self._large is not None:
             self._large = None
             self._limit = _BEHIND_LARGE
             if len(self._kept) > _KEPT:
                 self._kept = self._large_payload = self.payload = memoryview(b"")
-            return
+            return self._start < self._end
         self._limit = _BUFFER
         self._start += self._size
-        if self._start == self._end:
-            self._start = self._end = 0
+        if self._start < self._end:
+            return True
+        self._start = self._end = 0
+        return False
 
     def _next_large(self, request: Request) -> Request | None:
         if self._filled < request.length:

@@ -9,6 +9,7 @@ ends before the first one that is anything but a plain write inside the disk.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,8 +30,12 @@ _HEADER = np.dtype(
     ]
 )
 _REPLY = np.dtype([("magic", ">u4"), ("error", ">u4"), ("cookie", ">u8")])
+_HEADER_BYTES = _HEADER.itemsize
+_LENGTH = struct.Struct(">I")
+_LENGTH_AT = _HEADER_BYTES - _LENGTH.size
 #: Fewer cost less one by one.
 _LEAST = 8
+_LEAST_BYTES = _LEAST * _HEADER_BYTES
 
 
 class WriteBurst(NamedTuple):
@@ -52,20 +57,26 @@ class WriteBurst(NamedTuple):
         return replies.tobytes()
 
 
-def find(buffer: memoryview, disk_size: int) -> WriteBurst | None:
+def find(
+    received: memoryview, start: int, end: int, disk_size: int
+) -> WriteBurst | None:
     """The burst at the start of what was received; None if it is not worth it.
 
     Args:
-        buffer: whole requests, and the start of another one maybe.
+        received: whole requests from `start` on, and the start of another one before
+            `end` maybe.
+        start: where the first request begins.
+        end: where what was received ends.
         disk_size: of the export, in bytes; what leaves it is no part of a burst.
     """
-    if len(buffer) < _LEAST * _HEADER.itemsize:
+    if end - start < _LEAST_BYTES:
         return None
-    length = int.from_bytes(buffer[_HEADER.itemsize - 4 : _HEADER.itemsize])
-    stride = _HEADER.itemsize + length
-    count = len(buffer) // stride
+    length: int = _LENGTH.unpack_from(received, start + _LENGTH_AT)[0]
+    stride = _HEADER_BYTES + length
+    count = (end - start) // stride
     if count < _LEAST or not 0 < length <= disk_size:
         return None
+    buffer = received[start:end]
     headers: NDArray[np.void] = np.ndarray((count,), _HEADER, buffer, 0, (stride,))
     fits = (
         (headers["magic"] == REQUEST_MAGIC)
