@@ -20,6 +20,7 @@ from blkcolo.errors import (
 )
 from blkcolo.rpc.client import Dialer
 from blkcolo.rpc.errors import DomainErrors
+from blkcolo.security.authorization import allowed
 from blkcolo.v1 import (
     node_pb2,
     node_pb2_grpc,
@@ -307,6 +308,25 @@ async def test_who_leaves_takes_nobody_along(node: _Node) -> None:
     assert left.cancelled()
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_waits_when_the_channel_is_closed_learns_that_no_answer_comes(
+    node: _Node, turns: int
+) -> None:
+    """However far the call is: begun, about to be carried, or under way."""
+    node.secondary.holds = {group: asyncio.Event() for group in "ab"}
+    calls = [
+        asyncio.ensure_future(node.secondary_of(group).prepare(7, 1, 70, _TIMEOUT))
+        for group in node.secondary.holds
+    ]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await node.channels.open(node.address).close()
+    for answer in await asyncio.wait_for(
+        asyncio.gather(*calls, return_exceptions=True), _TIMEOUT
+    ):
+        assert isinstance(answer, Unavailable)
+
+
 async def test_an_older_node_is_called_for_each_group_and_asked_once_for_more(
     node: _Node,
 ) -> None:
@@ -337,6 +357,18 @@ async def test_a_call_that_the_node_does_not_know_is_refused_and_no_other(
         }
     assert answers[0].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert answers[1].primary_prepare.barrier_seq == 70
+
+
+def test_whoever_may_call_many_may_make_each_of_the_calls_alone() -> None:
+    primary, secondary = _Primary(), _Secondary()  # type: ignore[abstract] # two calls
+    methods = methods_of(primary, secondary)  # type: ignore[arg-type] # a stand-in
+    assert set(methods) == {
+        field.name for field in node_pb2.GroupCall.DESCRIPTOR.fields
+    }
+    callers = allowed("/blkcolo.v1.NodeService/CallMany")
+    assert callers
+    for each in methods.values():
+        assert callers <= allowed(each.name), each.name
 
 
 async def test_too_many_calls_are_refused_before_one_is_made(node: _Node) -> None:

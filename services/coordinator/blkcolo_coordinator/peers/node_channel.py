@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import grpc
@@ -127,21 +128,26 @@ class NodeChannel:
         begun, self._begun = self._begun, {}
         for timeout, calls in begun.items():
             for first in range(0, len(calls), _MOST_CALLS):
-                some = calls[first : first + _MOST_CALLS]
-                task = asyncio.create_task(self._carry(some, timeout), name="calls")
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
+                self._carry_soon(calls[first : first + _MOST_CALLS], timeout)
 
-    async def _carry(self, calls: Sequence[_Begun], timeout: float) -> None:
+    def _carry_soon(self, calls: Sequence[_Begun], timeout: float) -> None:
         """Sees to it that every call has its answer, or its error."""
-        try:
-            if len(calls) == 1:
-                await self._single(calls[0], timeout)
-            elif not await self._together(calls, timeout):
-                await asyncio.gather(*(self._single(each, timeout) for each in calls))
-        finally:
+
+        def ended(task: asyncio.Task[None]) -> None:
+            """Comes as well where the task was cancelled before it began."""
+            self._under_way.discard(task)
             for each in calls:
                 each.end()
+
+        task = asyncio.create_task(self._carry(calls, timeout), name="calls")
+        self._under_way.add(task)
+        task.add_done_callback(ended)
+
+    async def _carry(self, calls: Sequence[_Begun], timeout: float) -> None:
+        if len(calls) == 1:
+            await self._single(calls[0], timeout)
+        elif not await self._together(calls, timeout):
+            await asyncio.gather(*(self._single(each, timeout) for each in calls))
 
     async def _single(self, each: _Begun, timeout: float) -> None:
         method = each.method.single(self.stubs)
@@ -173,7 +179,10 @@ class NodeChannel:
         return True
 
     async def close(self) -> None:
-        """Closes the channel; nobody waits for an answer any more."""
+        """Closes the channel; whoever waits for an answer learns that none comes."""
+        begun, self._begun = self._begun, {}
+        for each in chain.from_iterable(begun.values()):
+            each.end()
         for task in list(self._under_way):
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
