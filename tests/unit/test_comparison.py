@@ -67,3 +67,24 @@ def test_write_is_ahead_only_where_all_of_it_is_still_to_be_read(
     first, last = offset // 65536 * 16, (offset + length - 1) // 65536 * 16
     touched = {(volume, block) for block in range(first, last + 1, 16)}
     assert ahead == (touched <= read_later)
+
+
+def test_comparison_goes_on_where_the_vm_keeps_the_window_full() -> None:
+    disk = MemoryFile(8 * _MIB)
+    disk.write(0, b"x" * disk.size)
+    outbox, window = Outbox(epoch=0, batch_bytes=_MIB), Window(_MIB, 4)
+    comparison = Comparison(outbox, [disk], [[Extent(0, disk.size)]], window)
+    turns = 0
+    while comparison.done_bytes < disk.size:
+        while not outbox.fills(window):
+            outbox.data(0, 0, memoryview(b"y"))
+        before = comparison.done_bytes
+        while comparison.phase is Phase.COMPARING and comparison.step():
+            pass
+        assert comparison.done_bytes - before <= _MIB, "one message at most"
+        applied = outbox.last_seq
+        while outbox.take():
+            pass
+        outbox.acknowledge(Ack(applied, applied, 1))
+        turns += 1
+        assert turns < 20, "it waits for the VM to pause"

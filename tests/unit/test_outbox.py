@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from blkcolo.stream import Ack, Batch, RecordKind
+from blkcolo.stream import Ack, Batch, Flush, RecordKind
 from blkcolo_primary.core.outbox import RECORD_BYTES, Outbox
 from blkcolo_primary.core.window import Window
 
@@ -81,3 +83,44 @@ def test_a_full_window_ends_the_protection_only_by_bytes_or_as_it_was_told() -> 
     assert Window.chosen(4096, None, throttles=True) == Window(4096, 1024)
     assert Window.chosen(4096, None, throttles=False) == Window(4096)
     assert Window.chosen(4096, 64, throttles=False) == Window(4096, 64)
+
+
+_STEP = st.one_of(
+    st.tuples(st.just("write"), st.integers(1, 5 * 4096)),
+    st.tuples(st.just("burst"), st.integers(1, 200)),
+    st.tuples(st.just("zero"), st.integers(1, 1 << 40)),
+    st.tuples(st.sampled_from(["barrier", "flush", "send", "apply"]), st.just(0)),
+)
+
+
+@given(st.lists(_STEP, max_size=60))
+def test_what_is_in_flight_is_what_is_not_applied_and_nothing_when_all_is(
+    steps: list[tuple[str, int]],
+) -> None:
+    outbox, block = Outbox(epoch=0, batch_bytes=3 * 4096), memoryview(bytes(5 * 4096))
+    sent, applied = {}, 1  # the records of each message
+    for kind, size in (*steps, *[("send", 0)] * 999, ("apply", 0)):
+        match kind:
+            case "write":
+                outbox.data(0, 0, block[:size])
+            case "burst":
+                outbox.data_each(0, [0] * size, [block[:64]] * size)
+            case "zero":
+                outbox.zero(0, 0, size, RecordKind.ZERO)
+            case "barrier":
+                outbox.barrier()
+            case "flush":
+                outbox.control(Flush())
+            case "send" if taken := outbox.take():
+                seq, message = taken
+                sent[seq] = len(message.kinds) if isinstance(message, Batch) else 0
+            case "apply":
+                applied = max(sent, default=1)
+                outbox.acknowledge(Ack(applied, applied, 1))
+            case _:
+                pass  # nothing waits to be sent
+        under_way = sum(count for seq, count in sent.items() if seq > applied)
+        assert outbox.in_flight_writes >= under_way
+    assert outbox.drained
+    assert outbox.in_flight_writes == outbox.in_flight_bytes == 0
+    assert outbox.unapplied_data_bytes == outbox.unapplied_covered_bytes == 0

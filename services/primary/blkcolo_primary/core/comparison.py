@@ -83,7 +83,8 @@ class Comparison:
             outbox: the stream.
             disks: the volumes' disks.
             wanted: extents to compare, by volume.
-            window: nothing is added while so much is in flight.
+            window: one message at most is under way while so much is in flight; so it
+                goes on where the VM alone keeps that full.
         """
         self.phase = Phase.COMPARING
         self.total_bytes = sum(e.length for extents in wanted for e in extents)
@@ -118,7 +119,7 @@ class Comparison:
 
     def _compare(self) -> bool:
         ahead = self._last_seq - self._outbox.applied_seq
-        if ahead >= _WINDOW or self._outbox.fills(self._window):
+        if ahead >= _WINDOW or (ahead > 0 and self._outbox.fills(self._window)):
             return False
         message = next(self._messages, None)
         if message is None:

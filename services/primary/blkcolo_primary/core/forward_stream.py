@@ -50,7 +50,7 @@ class ForwardStream:
             disks: the volumes' disks.
             intent: where compared regions are settled.
             batch_bytes: bound of a batch's payload.
-            comparison_window: a comparison adds nothing while so much is in flight.
+            comparison_window: what may be in flight beside it; see `Comparison`.
             host: power loss is to be survived.
             settle_bytes: compared bytes that an interruption costs; None: the default.
         """
