@@ -107,15 +107,11 @@ _GAUGES: dict[str, tuple[str, Callable[[ForwardGroup], float | None]]] = {
     ),
     "resync_rate_bytes_per_second": (
         "Its speed; no sample when none runs.",
-        lambda group: (
-            group.streams.resync_run.rate if group.streams.resync_run else None
-        ),
+        lambda group: _rate(group.streams.resync_run),
     ),
     "resync_eta_seconds": (
         "Seconds until it is complete at this speed; no sample if unknown.",
-        lambda group: (
-            group.streams.resync_run.eta_seconds if group.streams.resync_run else None
-        ),
+        lambda group: _eta_seconds(group.streams.resync_run),
     ),
     "verify_total_bytes": (
         "Bytes that the verify which runs compares in all; no sample when none runs.",
