@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from blkcolo.stream import Batch, RecordKind, VolumeId
 from blkcolo_secondary.buffer import save_and_write
 from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
-from blkcolo_secondary.buffer.save_and_write import LONGEST_ZERO, steps
+from blkcolo_secondary.buffer.save_and_write import LONGEST_ZERO, Sync, steps
 from tests.memory_files import MemoryFile, MemoryFolder
 
 MIB = 1 << 20
@@ -91,3 +91,19 @@ def test_while_a_commit_is_awaited_its_calls_have_their_turn_sooner() -> None:
     held = bytearray(MIB)
     disk.read_into(0, memoryview(held))
     assert held == written
+
+
+def test_an_awaited_commit_costs_no_further_syncs_with_host() -> None:
+    disk, volume = MemoryFile(MIB), VolumeId("v", "u", MIB)
+    buffer = DiskBuffer([volume], [disk], MemoryFolder(), base=1, host=True)
+    columns = ([DATA] * 64, [0] * 64, [*range(0, MIB, 16384)], [4096] * 64)
+
+    def syncs(epoch: int) -> int:
+        """Of a batch whose layer is there already."""
+        batch = Batch(epoch, *columns, payload=bytes([epoch]) * (64 * 4096))
+        list(buffer.layers.create(epoch))
+        return sum(isinstance(step, Sync) for step in buffer.apply(batch))
+
+    not_awaited = syncs(2)
+    buffer.seal(2)
+    assert syncs(3) == not_awaited == 1

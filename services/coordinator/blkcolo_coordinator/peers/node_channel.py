@@ -4,7 +4,7 @@ A unary call costs the coordinator about as much CPU as all its own work for a
 checkpoint. So the calls that begin in one turn of the loop, with the same deadline, are
 carried by one CallMany; one that begins alone goes alone. Either way each has its own
 answer or its own error, and what is lost is lost for those calls that it had not
-answered.
+answered. A caller that leaves ends its wait, not the call: that ends by its deadline.
 """
 
 from __future__ import annotations
