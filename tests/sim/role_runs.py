@@ -1,8 +1,9 @@
 """Failover, reprotect and switchover of the simulated coordinator.
 
 Real: their plans, the states of a group, and what a change costs. Stands in for the
-edge `role_changes`: the steps are carried out, and what must outlive the process is
-stored with them; what is left unfinished, `go_on` takes up at the next look.
+edges `failovers` and `role_changes`: the steps are carried out, and what must outlive
+the process is stored with them; what is left unfinished, `go_on` takes up at the next
+look.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ def test_interrupted_failover_leads_to_the_checkpoint_that_was_chosen(
         nodes = Nodes()
         group, roles = start(tmp_path, nodes)
         with pytest.raises(Unavailable):
-            await roles.fail_over(force=False, epoch=5)
+            await roles.failovers.fail_over(force=False, epoch=5)
         assert group.record.state is GroupState.FAILING_OVER
         if restart:
             group, roles = start(tmp_path, nodes)
@@ -126,8 +126,8 @@ def test_failover_that_is_called_again_leads_to_the_same_checkpoint(
         nodes = Nodes()
         _, roles = start(tmp_path, nodes)
         with pytest.raises(Unavailable):
-            await roles.fail_over(force=False, epoch=5)
-        assert await roles.fail_over(force=False, epoch=None)
+            await roles.failovers.fail_over(force=False, epoch=5)
+        assert await roles.failovers.fail_over(force=False, epoch=None)
         assert nodes.secondary.stops == [5, 5]
 
     asyncio.run(scenario())
@@ -142,7 +142,7 @@ def test_interrupted_failover_that_was_forced_stays_forced(
         nodes.primary.dead = True
         group, roles = start(tmp_path, nodes)
         with pytest.raises(Unavailable):  # the secondary has not heard of it
-            await roles.fail_over(force=True, epoch=None)
+            await roles.failovers.fail_over(force=True, epoch=None)
         if restart:
             group, roles = start(tmp_path, nodes)
         await roles.go_on()
@@ -157,11 +157,11 @@ def test_next_failover_is_not_forced_because_the_last_one_was(tmp_path: Path) ->
         nodes.primary.dead = True
         nodes.secondary.stops = [None]  # the next one arrives
         group, roles = start(tmp_path, nodes)
-        await roles.fail_over(force=True, epoch=None)
+        await roles.failovers.fail_over(force=True, epoch=None)
         group.update(durable=True, state=GroupState.UNPROTECTED)
         nodes.secondary.state = types_pb2.REPLICA_STATE_RECEIVING
         with pytest.raises(Refused, match="fail over with force"):
-            await roles.fail_over(force=False, epoch=None)
+            await roles.failovers.fail_over(force=False, epoch=None)
         assert group.record.state is GroupState.UNPROTECTED
 
     asyncio.run(scenario())
@@ -185,7 +185,7 @@ def test_failover_that_gets_no_answer_behind_a_switchover_fence_is_repeated(
         group.update(durable=True, state=GroupState.SWITCHING_OVER, fenced_clean=True)
         there, nodes.secondary = nodes.secondary, cast("Secondary", Gone())
         with pytest.raises(Unavailable):
-            await roles.fail_over(force=False, epoch=None)
+            await roles.failovers.fail_over(force=False, epoch=None)
         if restart:
             group, roles = start(tmp_path, nodes)
         with pytest.raises(Unavailable):
@@ -210,7 +210,7 @@ def test_failover_that_gets_no_answer_before_the_fence_leaves_the_old_roles(
         group.update(durable=True, state=GroupState.SWITCHING_OVER)
         nodes.secondary = cast("Secondary", Gone())
         with pytest.raises(Unavailable):
-            await roles.fail_over(force=False, epoch=None)
+            await roles.failovers.fail_over(force=False, epoch=None)
         assert group.record.state is GroupState.UNPROTECTED
 
     asyncio.run(scenario())

@@ -2,7 +2,8 @@
 
 One task and one lock a group: polling, checkpoints, changes of role, stop and resume
 never run at the same time, so no decision rests on a state that another one is
-changing. What is done is the business of `starter`, `checkpointer` and `role_changes`.
+changing. What is done is the business of `starter`, `checkpointer`, `failovers`
+and `role_changes`.
 """
 
 from __future__ import annotations
@@ -214,9 +215,9 @@ class GroupDriver:
         return await self._checkpoints.call(timeout)
 
     async def fail_over(self, *, force: bool, epoch: int | None = None) -> bool:
-        """Makes the secondary's disk the VM's disk; see `RoleChanges.fail_over`."""
+        """Makes the secondary's disk the VM's disk; see `Failovers.fail_over`."""
         async with self._lock:
-            fenced = await self._roles.fail_over(force=force, epoch=epoch)
+            fenced = await self._roles.failovers.fail_over(force=force, epoch=epoch)
         self.changed.fire()
         return fenced
 

@@ -1,8 +1,9 @@
-"""Changes of role at run time: failover, reprotect, switchover, failback.
+"""Changes of role at run time: reprotect, switchover, failback; and what goes on.
 
-Each is a plan (`failover_run`, `reprotect_run`, `switchover_run`); here its steps are
-carried out and what must outlive this process is stored. All of it runs under the
-driver's lock; what a call leaves unfinished, `go_on` takes up at the next look.
+Each is a plan (`reprotect_run`, `switchover_run`); here its steps are carried out and
+what must outlive this process is stored. Failovers have a room of their own
+(`failovers`). All of it runs under the driver's lock; what a call leaves unfinished,
+`go_on` takes up at the next look.
 """
 
 from __future__ import annotations
@@ -12,17 +13,15 @@ import time
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused
-from blkcolo.rpc.errors import failure_from
-from blkcolo.v1 import types_pb2
 from blkcolo_coordinator.core.group_state import Event, GroupState
 from blkcolo_coordinator.core.policy import Trigger
 from blkcolo_coordinator.runs import reprotect_run, switchover_run
 from blkcolo_coordinator.runs.checkpoint_run import Outcome
-from blkcolo_coordinator.runs.failover_run import FailoverRun, not_held
 from blkcolo_coordinator.runs.reprotect_cost import reprotect_cost
 from blkcolo_coordinator.runs.reprotect_run import ReprotectRun
 from blkcolo_coordinator.runs.roles import Cost, Side
 from blkcolo_coordinator.runs.switchover_run import SwitchoverRun
+from blkcolo_coordinator.runtime.failovers import Failovers
 
 if TYPE_CHECKING:
     from blkcolo_coordinator.peers.peer_steps import PeerSteps
@@ -30,17 +29,21 @@ if TYPE_CHECKING:
     from blkcolo_coordinator.runtime.checkpointer import Checkpointer
     from blkcolo_coordinator.runtime.driven_group import DrivenGroup
 
-_FENCED = types_pb2.FORWARD_STATE_FENCED
 _NOTHING = Cost(None, "", 0.0, 0, 0)
 
 
 class RoleChanges:
-    """The changes of role of one group."""
+    """The changes of role of one group.
+
+    Attributes:
+        failovers: those that make the secondary's disk the VM's.
+    """
 
     def __init__(
         self, group: DrivenGroup, steps: PeerSteps, checkpoints: Checkpointer
     ) -> None:
         """Takes the group, and what carries failovers and checkpoints out."""
+        self.failovers = Failovers(group, steps)
         self._group = group
         self._steps = steps
         self._checkpoints = checkpoints
@@ -54,124 +57,15 @@ class RoleChanges:
         group = self._group
         match group.record.state:
             case GroupState.FAILING_OVER:
-                await self._fail_over(self._failover(ordered=True))
+                await self.failovers.go_on()
             case GroupState.FAILED_OVER:
-                self._watch_flush()
-                await self._fence_late()
+                await self.failovers.look_after()
             case GroupState.SWITCHING_OVER:
                 await self._go_on_switching_over()
             case GroupState.REPROTECTING:
                 await self._reprotect(self._ordered())
             case _:
                 pass
-
-    # Failover.
-
-    async def fail_over(self, *, force: bool, epoch: int | None) -> bool:
-        """Makes the secondary's disk the VM's disk; True if the primary was fenced.
-
-        Args:
-            force: go on without the primary's answer.
-            epoch: a kept checkpoint to lead to; None: the last committed one, or what
-                a failover that is not finished yet was asked for.
-
-        Raises:
-            BlkcoloError: refused, or not finished yet; calling again goes on.
-        """
-        group = self._group
-        await group.ask_both()
-        if group.record.state is GroupState.FAILED_OVER:
-            there = group.sides.secondary
-            if there is not None and epoch not in (None, there.committed_epoch):
-                raise not_held(group.name, epoch, {there.committed_epoch})
-            await self._steps.fail_over_secondary(group.record.generation)
-            primary = group.sides.primary
-            return primary is not None and primary.state == _FENCED
-        goes_on = group.record.state is GroupState.FAILING_OVER
-        if not goes_on:
-            group.after(Event.FAIL_OVER)  # or raises
-        else:  # once it was forced, it stays so
-            epoch = group.record.failover_to if epoch is None else epoch
-            force = force or group.record.failover_forced
-        group.update(
-            durable=True,
-            state=GroupState.FAILING_OVER,
-            failover_to=epoch,
-            failover_forced=force,
-        )
-        run = self._failover(ordered=goes_on)
-        await self._fail_over(run)
-        return run.primary_fenced
-
-    def _failover(self, *, ordered: bool) -> FailoverRun:
-        record = self._group.record
-        return FailoverRun(
-            record.name,
-            record.failover_forced,
-            record.failover_to,
-            primary_fenced=record.fenced_clean,
-            ordered=ordered,
-        )
-
-    async def _fail_over(self, run: FailoverRun) -> None:
-        group = self._group
-        log = group.log.bind(force=run.force)
-        log.warning("failover", generation=group.record.generation)
-        before = group.record.committed_at
-        await self._steps.fail_over(
-            run, group.record.generation, lambda: self._raise_generation(run)
-        )
-        if run.error is not None:
-            log.error("failover failed", error=str(run.error))
-            if not run.ordered:  # the secondary never heard of it
-                state = group.after(Event.ABORTED)
-                group.update(
-                    run.error,
-                    durable=True,
-                    state=state,
-                    fenced_clean=False,
-                    committed_at=before,
-                )
-            group.failure = run.error
-            raise run.error
-        group.failure = None
-        group.update(
-            durable=True,
-            state=group.after(Event.DONE),
-            fenced_clean=False,
-            failed_over_at=time.time(),
-            committed=run.leads_to,
-            committed_at=run.committed_at or group.record.committed_at,
-        )
-        await group.ask_both()
-        log.warning("failed over", generation=group.record.generation)
-
-    def _raise_generation(self, run: FailoverRun) -> int:
-        """Stores it, with the age of the checkpoint: later nobody knows that any more.
-
-        A secondary that was failed over lists no checkpoints. What it held before it
-        was to be a copy is as old as the failover that took the VM away from it.
-        """
-        record = self._group.record
-        known = record.committed_at
-        if run.leads_to is None:
-            known = record.failed_over_at
-        return self._group.raise_generation(committed_at=run.committed_at or known)
-
-    def _watch_flush(self) -> None:
-        """A flush that paused says why; Failover, called again, lets it go on."""
-        secondary = self._group.sides.secondary
-        if secondary is not None:
-            paused = secondary.HasField("failure")
-            self._group.failure = failure_from(secondary.failure) if paused else None
-
-    async def _fence_late(self) -> None:
-        """An old primary that comes back is fenced at once."""
-        group = self._group
-        primary = group.sides.primary
-        if primary is not None and primary.state != _FENCED:
-            await group.pair.primary.fence(group.record.generation)
-            group.log.warning("late fence", generation=group.record.generation)
 
     # Reprotect.
 
