@@ -87,9 +87,10 @@ class Pair:
         return node_views.of_primary(self.primary_address, status)
 
     async def close(self) -> None:
-        """Calls neither any more."""
-        for node in self._nodes:
-            await self._channels.release(Address.parse(node.address))
+        """Calls neither any more; one that cannot be closed leaves the other to be."""
+        await asyncio.gather(
+            *(self._channels.release(Address.parse(n.address)) for n in self._nodes)
+        )
 
 
 def _open(group: str, address: str, timeout: float, channels: NodeChannels) -> _Node:
