@@ -13,9 +13,11 @@ from blkcolo.errors import Exhausted, Refused
 from blkcolo.intent.log import IntentLog
 from blkcolo.rpc.client import Dialer
 from blkcolo.storage.volume_growth import VolumeGrowth
-from blkcolo.stream import VolumeId, Welcome
+from blkcolo.stream import Ack, Hello, VolumeId, Welcome
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.runtime.group import ForwardGroup
+from blkcolo_primary.runtime.link import Link
+from blkcolo_primary.runtime.stream_run import StreamRun
 from blkcolo_primary.settings import ForwardSettings
 from tests.memory_files import MemoryFile, MemoryFolder
 
@@ -23,11 +25,13 @@ SIZE = 8192
 NOWHERE = Address.parse("127.0.0.1:1")
 
 
-def new_group(folder: MemoryFolder) -> ForwardGroup:
+def new_group(
+    folder: MemoryFolder, settings: ForwardSettings | None = None
+) -> ForwardGroup:
     volumes, disks = [VolumeId("disk0", "uuid0", SIZE)], [MemoryFile(SIZE)]
     return ForwardGroup(
         "vm",
-        ForwardSettings(ack_policy="received"),
+        settings or ForwardSettings(ack_policy="received"),
         volumes,
         disks,
         folder,
@@ -76,6 +80,39 @@ def test_start_that_is_overtaken_does_not_answer_success(stop: bool) -> None:
         with pytest.raises(Refused, match="ended meanwhile"):
             await start
         assert group.streams._link is None
+        await group.close(0.0)
+
+    asyncio.run(scenario())
+
+
+def test_a_full_window_is_sent_without_waiting_for_writes_that_cannot_come() -> None:
+    async def scenario() -> None:
+        settings = ForwardSettings(window_writes=64, gather_seconds=1)
+        group = new_group(MemoryFolder(), settings)
+        group.core.start(1)
+        group.core.welcome(Welcome(1, None, 0, "copy", 0))
+        assert group.core.stream is not None
+        outbox, block = group.core.stream.outbox, memoryview(bytes(64))
+        stream = StreamRun(
+            group.core,
+            group.volumes,
+            group.vm_writes,
+            group.verify,
+            work=group.work,
+            changed=group.changed,
+        )
+        hello = Hello("vm", 1, tuple(group.volumes))
+        link = Link(stream, Dialer(), NOWHERE, hello, timeout=8, gather=3600)
+        outbox.data_each(0, [0] * 63, [block] * 63)
+        gathering = asyncio.create_task(link._gather_more(outbox))
+        assert group.vm_writes.admit(0, 0, 64) is None
+        await asyncio.sleep(0)
+        outbox.data(0, 0, block)
+        assert not outbox.urgent
+        assert group.vm_writes.admit(0, 0, 64) is not None
+        await asyncio.wait_for(gathering, 5)
+        outbox.take()
+        outbox.acknowledge(Ack(received=2, applied=2, durable=1))
         await group.close(0.0)
 
     asyncio.run(scenario())

@@ -37,7 +37,12 @@ class LinkOwner(Protocol):
 
     @property
     def work(self) -> Wakeup:
-        """Fires when the outbox has something to send."""
+        """Fires when the outbox has something to send, or VM writes begin to wait."""
+        ...
+
+    @property
+    def throttled(self) -> bool:
+        """True while VM writes wait: none can join a message."""
         ...
 
     def on_welcome(self, welcome: Welcome) -> Outbox:
@@ -150,10 +155,12 @@ class Link:
                 return
 
     async def _gather_more(self, outbox: Outbox) -> None:
-        """Lets more writes join the batch, unless something urgent waits."""
+        """Lets more writes join the batch, where they can and nothing urgent waits."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self._gather
-        while not outbox.urgent and (left := until - loop.time()) > 0:
+        while not (outbox.urgent or self._owner.throttled):
+            if (left := until - loop.time()) <= 0:
+                return
             await self._owner.work.wait(left)
 
     def _note_progress(self, outbox: Outbox) -> None:

@@ -32,7 +32,7 @@ class StreamRun:
 
     Attributes:
         resync: its resync; None before the welcome.
-        work: fires when the outbox has something to send.
+        work: fires when the outbox has something to send, or VM writes begin to wait.
     """
 
     def __init__(
@@ -131,6 +131,11 @@ class StreamRun:
             log.warning("no intent log of this copy: everything is compared")
         self._changed.fire()
         return stream.outbox
+
+    @property
+    def throttled(self) -> bool:
+        """True while VM writes wait."""
+        return self._vm_writes.throttled
 
     def on_ack(self, ack: Ack) -> None:
         """The secondary made progress."""

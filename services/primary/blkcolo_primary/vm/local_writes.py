@@ -66,7 +66,8 @@ class LocalWrites:
                 f"group {core.group}: {core.in_flight_bytes} bytes in"
                 f" {stream.outbox.in_flight_writes} writes were in flight and"
                 " on_congestion is detach; it is resynced when the link is faster;"
-                " to hold the VM up instead choose throttle",
+                " raise window_bytes and window_writes for longer bursts, or choose"
+                " throttle to hold the VM up instead",
             )
         return DataLoss(
             Reason.BUFFER_FULL,

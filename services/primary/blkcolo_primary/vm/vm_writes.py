@@ -51,7 +51,7 @@ class VmWrites:
             policy: its options.
             volumes: its volumes.
             lose: gives the stream up, and says why.
-            work: to be fired when there is something to send.
+            work: to be fired when there is something to send, or writes begin to wait.
             changed: likewise, for those who wait for the VM to write.
         """
         self._core = core
@@ -105,6 +105,7 @@ class VmWrites:
             if self._gate is None:
                 self._gate = asyncio.get_running_loop().create_future()
                 self._gate_began = perf_counter()
+                self._work.fire()  # what was to be joined by more can go
             return self._gate
         if self._core.host:
             return self.intent_sync.wait_for(volume, offset, length)
