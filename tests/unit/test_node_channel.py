@@ -371,12 +371,18 @@ def test_whoever_may_call_many_may_make_each_of_the_calls_alone() -> None:
         assert callers <= allowed(each.name), each.name
 
 
-async def test_too_many_calls_are_refused_before_one_is_made(node: _Node) -> None:
-    calls = [node_pb2.GroupCall()] * (MOST_CALLS + 1)
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(0, "make at least one"), (MOST_CALLS + 1, "1024 at once at most")],
+)
+async def test_no_calls_and_too_many_are_refused_before_one_is_made(
+    node: _Node, count: int, told: str
+) -> None:
+    calls = [node_pb2.GroupCall()] * count
     async with grpc.aio.insecure_channel(str(node.address)) as channel:
         stub = node_pb2_grpc.NodeServiceStub(channel)
         request = node_pb2.CallManyRequest(calls=calls)
-        with pytest.raises(grpc.aio.AioRpcError, match="1024 at once at most"):
+        with pytest.raises(grpc.aio.AioRpcError, match=told):
             await stub.CallMany(request, timeout=_TIMEOUT).read()
 
 

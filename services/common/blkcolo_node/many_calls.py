@@ -81,10 +81,12 @@ class ManyCalls:
         """Yields each answer when it is there, with those that are there as well.
 
         Raises:
-            Invalid: they are too many; none is made.
+            Invalid: there are none, or too many; none is made.
         """
-        if len(request.calls) > MOST_CALLS:
-            text = f"{len(request.calls)} calls; make {MOST_CALLS} at once at most"
+        count = len(request.calls)
+        if not 0 < count <= MOST_CALLS:
+            most = f"{MOST_CALLS} at once at most" if count else "at least one"
+            text = f"{count} calls; make {most}"
             raise Invalid(Reason.INVALID, text)
         answered: asyncio.Queue[pb.GroupAnswer] = asyncio.Queue()
 

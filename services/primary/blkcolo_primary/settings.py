@@ -37,8 +37,8 @@ class ForwardSettings(Section):
     """What a bit of the intent log stands for, a power of two; by default 64 KiB, and
     more where a volume is larger than 64 GiB. Smaller resends less after a cut link."""
     scrub_bytes_per_second: ByteSize = Field(0, ge=0)
-    """How fast both disks are compared all the time, at most; 0: only on demand. The VM
-    keeps at least half of its speed at any value."""
+    """How fast both disks are compared all the time, at most; 0: only on demand. It
+    rests at times, and slows down where the VM had more than twice the speed then."""
     link_timeout_seconds: float = Field(8.0, gt=0)
     """A secondary that makes no progress for this long counts as lost."""
 

@@ -37,6 +37,7 @@ _COUNTS = (10, 100, 1000)
 _START_SECONDS = 30
 _GOAL = 50
 _GRPC = "with gRPC"
+_WRITTEN = "with gRPC, VMs that write"
 
 
 def measure(run: Run) -> Found:
@@ -53,7 +54,7 @@ def measure(run: Run) -> Found:
                 scratch.mkdir()
                 settings = CoordinatorSettings(data_dir=scratch)
                 used, of_nodes, rate = uvloop.run(
-                    _drive(settings, count, nodes, pair_of, run.seconds)
+                    _drive(settings, _names(how, count), nodes, pair_of, run.seconds)
                 )
                 cells = grid.cells.setdefault(f"{count:,}", {})
                 cells[f"{how}: % of a core"] = used
@@ -63,6 +64,11 @@ def measure(run: Run) -> Found:
                 if count == _COUNTS[-1]:
                     findings += _judged(how, used, rate)
     return Found(findings=findings, grids=[grid])
+
+
+def _names(how: str, count: int) -> list[str]:
+    kind = simulated_nodes.WRITTEN_TO if how == _WRITTEN else ""
+    return [f"{kind}vm{number}" for number in range(count)]
 
 
 def _judged(how: str, used: float, rate: float) -> list[Finding]:
@@ -86,12 +92,16 @@ def _over_grpc(
     return Pair(record, settings.call_timeout_seconds, channels)
 
 
-_HOWS: dict[str, Callable[..., Any]] = {"without gRPC": _in_process, _GRPC: _over_grpc}
+_HOWS: dict[str, Callable[..., Any]] = {
+    "without gRPC": _in_process,
+    _GRPC: _over_grpc,
+    _WRITTEN: _over_grpc,
+}
 
 
 async def _drive(
     settings: CoordinatorSettings,
-    count: int,
+    names: Sequence[str],
     nodes: Nodes,
     pair_of: Callable[..., Any],
     seconds: float,
@@ -101,9 +111,9 @@ async def _drive(
     metrics = CoordinatorMetrics()
     channels = NodeChannels(Dialer(None, insecure=False))
     drivers: list[GroupDriver] = []
-    for number in range(count):
+    for name in names:
         where = nodes.address
-        record = GroupRecord(f"vm{number}", where, where, Policy(), generation=1)
+        record = GroupRecord(name, where, where, Policy(), generation=1)
         pair = pair_of(record, settings, channels)
         drivers.append(GroupDriver(record, store, pair, settings, metrics))
     for driver in drivers:

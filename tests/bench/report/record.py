@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ from tests.bench.report.settings import Settings
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and when; `busy` is the load average of the minute before."""
+    """Where and when; `busy` is the load average of the minute before.
+
+    `commit` is what was measured, with a + where it was changed since; empty where that
+    is not known.
+    """
 
     cores: int
     kernel: str
@@ -24,6 +29,7 @@ class Machine:
     file_system: str
     busy: float
     day: str
+    commit: str = ""
 
     @classmethod
     def now(cls, folder: Path) -> Machine:
@@ -35,6 +41,7 @@ class Machine:
             file_system(folder),
             os.getloadavg()[0],
             datetime.datetime.now(datetime.UTC).date().isoformat(),
+            _commit(),
         )
 
 
@@ -90,6 +97,8 @@ class Record:
             f"load average before {where.busy:.1f}",
             where.day,
         ]
+        if where.commit:
+            parts.append(f"commit {where.commit}")
         if asked.quick:
             parts.append("a quick run, to see that it works")
         return ", ".join(parts)
@@ -115,6 +124,22 @@ def _finding(fields: dict[str, Any]) -> Finding:
     del fields["met"]
     low_high = fields.pop("spread")
     return Finding(**fields, spread=tuple(low_high) if low_high else None)
+
+
+def _commit() -> str:
+    """Of this working tree; only what is measured counts as changed."""
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+        changed = _git("status", "--short", "--", "services", "tests/bench", "proto")
+    except (OSError, subprocess.CalledProcessError):
+        return ""  # no repository: a copy of the files
+    return head + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parents[3]), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def file_system(folder: Path) -> str:
