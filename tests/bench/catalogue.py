@@ -75,14 +75,14 @@ class Bench(NamedTuple):
 BENCHES = (
     Bench(
         "compare",
-        "Six loads of fio's nbd engine on this system, QEMU's replication, nbdkit and"
-        " qemu-nbd, interleaved, and a failover at the end whose disk must be the last"
-        " checkpoint",
+        "Six loads of fio's nbd engine on this system, QEMU's replication over TCP and"
+        " over unix sockets, nbdkit and qemu-nbd, interleaved, and a failover at the end"
+        " whose disk must be the last checkpoint",
         Settings(512 * _MIB, 2, 5),
         Settings(64 * _MIB, 0.3, 2, quick=True),
-        340,
+        430,
         compare.measure,
-        files=9,
+        files=13,
     ),
     Bench(
         "checkpoints",
@@ -174,10 +174,10 @@ BENCHES = (
         "The comparison with images on a real disk",
         Settings(256 * _MIB, 1, 3),
         Settings(64 * _MIB, 0.3, 1, quick=True),
-        150,
+        190,
         compare.measure_on_disk,
         on_disk=True,
-        files=9,
+        files=13,
     ),
     Bench(
         "memory",

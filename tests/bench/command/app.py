@@ -29,6 +29,7 @@ from tests.bench.command.options import (
 )
 from tests.bench.command.progress import progress
 from tests.bench.guard import baseline, hot_paths
+from tests.bench.measure import speed
 from tests.bench.measure.run import Run
 from tests.bench.report import page, plots, record, tables
 from tests.bench.report.record import Machine, Record
@@ -88,7 +89,7 @@ def _asked(
 def _run(asked: _Asked) -> None:
     bench, settings = asked.bench, asked.settings
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    machine = Machine.now(asked.folder)
+    machine, before = Machine.now(asked.folder), speed.now()
     with (
         tempfile.TemporaryDirectory(
             prefix="blkcolo-bench-", dir=asked.folder
@@ -97,7 +98,8 @@ def _run(asked: _Asked) -> None:
     ):
         found = bench.measure(Run(Path(scratch), settings, say))
     not_judged = bench.not_judged(settings, machine.file_system)
-    taken = Record(bench.name, settings, machine, found, not_judged)
+    speeds = before, speed.now()
+    taken = Record(bench.name, settings, machine, found, not_judged, speeds)
     stem = asked.out / bench.name
     tables.show(taken, console)
     taken.save(stem.with_suffix(".json"))

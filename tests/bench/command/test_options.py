@@ -98,7 +98,7 @@ def test_no_benchmark_begins_where_one_has_no_room_for_its_images(
     monkeypatch.setattr(ready, "file_system", lambda _: "ext4")
     where = ("--disk", str(tmp_path), "--out", str(tmp_path / "out"))
     said = _refused(capsys, "all", "--only", "cores,disk", *where)
-    assert "disk needs 2,304 MiB in" in said
+    assert "disk needs 3,328 MiB in" in said
     assert "1,024 MiB are free: name another folder (DISK=)" in said
 
 

@@ -27,7 +27,8 @@ _SECTOR = 512
 #: By name, what starts it on copies of an image.
 PEERS: dict[str, Callable[[Path, Path], AbstractContextManager[Peer]]] = {
     pair.NAME: pair.running,
-    qemu_replication.NAME: qemu_replication.running,
+    qemu_replication.NAME: qemu_replication.over_tcp,
+    qemu_replication.UNIX: qemu_replication.over_unix,
     unreplicated.NBDKIT: unreplicated.nbdkit,
     unreplicated.QEMU_NBD: unreplicated.qemu_nbd,
 }

@@ -4,6 +4,10 @@ The primary is a quorum of the local image and a `replication` node over NBD; th
 secondary serves that image, with an active and a hidden overlay above it. See QEMU's
 docs/block-replication.txt. Checkpoints are taken between bursts, since the contract
 is a stopped VM: a checkpoint under write corrupts the secondary's overlay.
+
+The reference is NBD over TCP, as between two hosts. QEMU 7.2 leaves Nagle's algorithm
+on where it serves, so some replies wait for a delayed acknowledgement; the same over
+unix sockets, which have neither, is a peer of its own.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import hashlib
 import subprocess
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.bench.peers import peer
 from tests.bench.peers.images import copy, digest
@@ -24,6 +28,7 @@ from tests.tools import require_tool, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from qemu.qmp import QMPClient
@@ -31,11 +36,41 @@ if TYPE_CHECKING:
     from tests.bench.peers.peer import Burst
 
 NAME = "QEMU replication"
+UNIX = "QEMU replication, unix sockets"
 _QUORUM = "driver=quorum,read-pattern=fifo,vote-threshold=1"
 _MACHINE = (
     *("-machine", "none", "-nodefaults", "-display", "none"),
     *("-S", "-accel", "tcg"),
 )
+
+
+class _Address(NamedTuple):
+    """Where an NBD server listens: for QMP, for QEMU's own client, and as a URI."""
+
+    qmp: dict[str, object]
+    options: str
+    uri: str
+
+    def export(self, name: str) -> str:
+        """The URI of an export."""
+        return self.uri.format(export=name)
+
+
+def _tcp(port: int) -> _Address:
+    host = "127.0.0.1"
+    return _Address(
+        {"type": "inet", "data": {"host": host, "port": str(port)}},
+        f"file.host={host},file.port={port}",
+        f"nbd://{host}:{port}/{{export}}",
+    )
+
+
+def _unix(path: Path) -> _Address:
+    return _Address(
+        {"type": "unix", "data": {"path": str(path)}},
+        f"file.path={path}",
+        f"nbd+unix:///{{export}}?socket={path}",
+    )
 
 
 class Monitor:
@@ -66,17 +101,17 @@ class Monitor:
 class QemuReplication:
     """One replicated disk."""
 
-    name = NAME
-
     def __init__(
         self,
+        name: str,
         primary: Monitor,
         secondary: Monitor,
         images: tuple[Path, Path],
         uri: str,
         view: str,
     ) -> None:
-        """Takes both monitors and images, the primary's export and the replica's."""
+        """Takes its name, monitors, images, the primary's export and the replica's."""
+        self.name = name
         self.uri = uri
         self.images = images
         self.checkpoint_ms: list[float] = []
@@ -123,14 +158,30 @@ def _digest_of_export(uri: str) -> str:
     return found.hexdigest()
 
 
+def over_tcp(folder: Path, base: Path) -> AbstractContextManager[QemuReplication]:
+    """Both QEMUs, replicating, on copies of `base`; NBD over loopback TCP."""
+    primary, secondary = free_ports(2)
+    where = folder / "qemu-tcp"
+    return _running(NAME, where, base, (_tcp(primary), _tcp(secondary)))
+
+
+def over_unix(folder: Path, base: Path) -> AbstractContextManager[QemuReplication]:
+    """The same; NBD over unix sockets, from fio and between the two."""
+    where = folder / "qemu-unix"
+    addresses = _unix(where / "P.nbd"), _unix(where / "S.nbd")
+    return _running(UNIX, where, base, addresses)
+
+
 @contextlib.contextmanager
-def running(folder: Path, base: Path) -> Iterator[QemuReplication]:
-    """Both QEMUs, replicating, on copies of `base`."""
+def _running(
+    name: str, folder: Path, base: Path, addresses: tuple[_Address, _Address]
+) -> Iterator[QemuReplication]:
+    folder.mkdir()
     size = base.stat().st_size
-    p_image, s_image = folder / "qemu-P.img", folder / "qemu-S.img"
+    p_image, s_image = folder / "P.img", folder / "S.img"
     copy(base, p_image)
     copy(base, s_image)
-    active, hidden = folder / "qemu-A.qcow2", folder / "qemu-H.qcow2"
+    active, hidden = folder / "A.qcow2", folder / "H.qcow2"
     for overlay in (active, hidden):
         run("qemu-img", "create", "-q", "-f", "qcow2", str(overlay), str(size))
     replica = (
@@ -142,7 +193,7 @@ def running(folder: Path, base: Path) -> Iterator[QemuReplication]:
     with contextlib.ExitStack() as stack:
         secondary = stack.enter_context(
             _qemu(
-                folder / "qemu-S",
+                folder / "S",
                 f"if=none,id=parent0,file.filename={s_image},driver=raw",
                 replica,
                 f"if=none,id=colo-disk0,{_QUORUM},children.0=childs0",
@@ -150,42 +201,33 @@ def running(folder: Path, base: Path) -> Iterator[QemuReplication]:
         )
         primary = stack.enter_context(
             _qemu(
-                folder / "qemu-P",
+                folder / "P",
                 f"if=none,id=colo-disk0,{_QUORUM},"
                 f"children.0.file.filename={p_image},children.0.driver=raw",
             )
         )
-        p_port, s_port = free_ports(2)
-        _connect(primary, secondary, p_port, s_port)
-        yield QemuReplication(
-            primary,
-            secondary,
-            (p_image, s_image),
-            f"nbd://127.0.0.1:{p_port}/pvm",
-            f"nbd://127.0.0.1:{s_port}/svm",
-        )
+        _connect(primary, secondary, *addresses)
+        uris = addresses[0].export("pvm"), addresses[1].export("svm")
+        images = p_image, s_image
+        yield QemuReplication(name, primary, secondary, images, *uris)
 
 
-def _connect(primary: Monitor, secondary: Monitor, p_port: int, s_port: int) -> None:
-    _serve(secondary, s_port)
+def _connect(
+    primary: Monitor, secondary: Monitor, of_primary: _Address, of_secondary: _Address
+) -> None:
+    secondary.call("nbd-server-start", addr=of_secondary.qmp)
     secondary.call("nbd-server-add", device="parent0", writable=True)
     secondary.call("nbd-server-add", device="colo-disk0", name="svm", writable=True)
     line = (
         "drive_add -n buddy driver=replication,mode=primary,file.driver=nbd,"
-        f"file.host=127.0.0.1,file.port={s_port},file.export=parent0,"
-        "node-name=replication0"
+        f"{of_secondary.options},file.export=parent0,node-name=replication0"
     )
     primary.call("human-monitor-command", **{"command-line": line})
     primary.call("x-blockdev-change", parent="colo-disk0", node="replication0")
     secondary.call("xen-set-replication", enable=True, primary=False)
     primary.call("xen-set-replication", enable=True, primary=True)
-    _serve(primary, p_port)
+    primary.call("nbd-server-start", addr=of_primary.qmp)
     primary.call("nbd-server-add", device="colo-disk0", name="pvm", writable=True)
-
-
-def _serve(monitor: Monitor, port: int) -> None:
-    address = {"type": "inet", "data": {"host": "127.0.0.1", "port": str(port)}}
-    monitor.call("nbd-server-start", addr=address)
 
 
 @contextlib.contextmanager

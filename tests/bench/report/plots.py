@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 #: From so many points on a line needs no marks.
 _FEW_POINTS = 20
 _COLUMNS = 3
-_COLOURS = ("#2a6f97", "#bc4b51", "#8a9a5b", "#9c89b8")
+_COLOURS = ("#2a6f97", "#bc4b51", "#8a9a5b", "#9c89b8", "#d9a441")
 
 
 def save(record: Record, path: Path) -> bool:

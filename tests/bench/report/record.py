@@ -9,7 +9,7 @@ import platform
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.bench.report.findings import Finding, Found, Grid, Panel
 from tests.bench.report.settings import Settings
@@ -45,6 +45,31 @@ class Machine:
         )
 
 
+class Speed(NamedTuple):
+    """How fast this machine is at what every run does, without this system.
+
+    Attributes:
+        loop_ns: CPU of a turn of a Python loop.
+        copy_us: CPU of a MiB copied in memory.
+        call_ns: CPU of a system call from Python.
+        wake_us: until a byte was at another process and back.
+    """
+
+    loop_ns: float
+    copy_us: float
+    call_ns: float
+    wake_us: float
+
+
+#: What a caption calls them, and their units.
+_SPEEDS = {
+    "loop_ns": ("Python loop", "ns a turn"),
+    "copy_us": ("memcpy", "us a MiB"),
+    "call_ns": ("system call", "ns"),
+    "wake_us": ("wake-up and back", "us"),
+}
+
+
 @dataclass(frozen=True)
 class Record:
     """One run of one benchmark.
@@ -55,6 +80,7 @@ class Record:
         machine: where and when.
         found: all that it found.
         not_judged: why its goals say nothing of this run; empty where they do.
+        speeds: of the machine, before the run and behind it; empty in older records.
     """
 
     bench: str
@@ -62,6 +88,7 @@ class Record:
     machine: Machine
     found: Found
     not_judged: str = ""
+    speeds: tuple[Speed, ...] = ()
 
     def verdict(self, finding: Finding) -> str:
         """Met, missed, not judged; empty where there is no goal."""
@@ -83,6 +110,7 @@ class Record:
         ]
         content["found"]["grids"] = [each._asdict() for each in found.grids]
         content["found"]["panels"] = [each._asdict() for each in found.panels]
+        content["speeds"] = [each._asdict() for each in self.speeds]
         path.write_text(json.dumps(content, indent=1) + "\n")
 
     def caption(self) -> str:
@@ -101,7 +129,17 @@ class Record:
             parts.append(f"commit {where.commit}")
         if asked.quick:
             parts.append("a quick run, to see that it works")
-        return ", ".join(parts)
+        return ", ".join(parts) + self._speeds()
+
+    def _speeds(self) -> str:
+        """To compare the machine with that of another day."""
+        if not self.speeds:
+            return ""
+        parts = []
+        for name, (what, unit) in _SPEEDS.items():
+            figures = " and ".join(f"{getattr(each, name):.1f}" for each in self.speeds)
+            parts.append(f"{what} {figures} {unit}")
+        return f"; the machine before and after: {', '.join(parts)}"
 
 
 def load(path: Path) -> Record:
@@ -117,6 +155,7 @@ def load(path: Path) -> Record:
         Machine(**content["machine"]),
         Found(**found),
         content.get("not_judged", ""),
+        tuple(Speed(**each) for each in content.get("speeds", ())),
     )
 
 

@@ -38,6 +38,8 @@ GOALS = (
     Goal("1M write QD8", unreplicated.NBDKIT, 0.4),
     Goal("4k randread QD32", unreplicated.NBDKIT, 1),
 )
+#: What is told beside a goal of the other, without a goal of its own.
+BESIDE = {qemu_replication.NAME: qemu_replication.UNIX}
 
 
 def ratio(rates: Rates, load: str, peer: str, ours: str = pair.NAME) -> Ratio | None:
@@ -61,12 +63,21 @@ def medians(rates: Rates) -> dict[str, dict[str, float]]:
 
 
 def judged(rates: Rates) -> list[Finding]:
-    """Each goal that was measured."""
+    """Each goal that was measured, and what is told beside it."""
     found = []
     for goal in GOALS:
-        reached = ratio(rates, goal.load, goal.peer)
-        if reached is not None:
-            what = f"{goal.load}, of {goal.peer}"
-            spread = (reached.low, reached.high)
-            found.append(Finding(what, reached.median, "x", goal.factor, True, spread))
+        found += _reached(rates, goal.load, goal.peer, goal.factor)
+        if goal.peer in BESIDE:
+            found += _reached(rates, goal.load, BESIDE[goal.peer])
     return found
+
+
+def _reached(
+    rates: Rates, load: str, peer: str, factor: float | None = None
+) -> list[Finding]:
+    """The ratio to a peer; nothing where it was not measured."""
+    reached = ratio(rates, load, peer)
+    if reached is None:
+        return []
+    spread = (reached.low, reached.high)
+    return [Finding(f"{load}, of {peer}", reached.median, "x", factor, True, spread)]

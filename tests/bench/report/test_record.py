@@ -10,7 +10,7 @@ from tests.bench.load import fio
 from tests.bench.peers import pair
 from tests.bench.report import record, tables
 from tests.bench.report.findings import Finding, Found, Grid, Panel
-from tests.bench.report.record import Machine, Record
+from tests.bench.report.record import Machine, Record, Speed
 from tests.bench.report.settings import Settings
 
 if TYPE_CHECKING:
@@ -39,6 +39,20 @@ def test_a_record_that_is_read_again_is_the_same(tmp_path: Path) -> None:
     assert tables.markdown(read) == tables.markdown(written)
     assert read.found.findings == written.found.findings
     assert read.settings == written.settings
+
+
+def test_a_caption_says_how_fast_the_machine_was_before_and_after(
+    tmp_path: Path,
+) -> None:
+    speeds = Speed(31.26, 90, 170, 5), Speed(35, 91, 170, 60)
+    replace(_record(Found()), speeds=speeds).save(tmp_path / "out.json")
+    read = record.load(tmp_path / "out.json")
+    assert read.speeds == speeds
+    assert read.caption().endswith(
+        "the machine before and after: Python loop 31.3 and 35.0 ns a turn, memcpy 90.0"
+        " and 91.0 us a MiB, system call 170.0 and 170.0 ns, wake-up and back 5.0 and"
+        " 60.0 us"
+    )
 
 
 def test_a_table_says_spread_goal_and_verdict() -> None:
