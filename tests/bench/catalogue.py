@@ -76,8 +76,8 @@ BENCHES = (
     Bench(
         "compare",
         "Six loads of fio's nbd engine on this system, QEMU's replication over TCP and"
-        " over unix sockets, nbdkit and qemu-nbd, interleaved, and a failover at the end"
-        " whose disk must be the last checkpoint",
+        " over unix sockets, nbdkit and qemu-nbd, interleaved, and a failover at the"
+        " end whose disk must be the last checkpoint",
         Settings(512 * _MIB, 2, 5),
         Settings(64 * _MIB, 0.3, 2, quick=True),
         430,
