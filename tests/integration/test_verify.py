@@ -185,6 +185,58 @@ def test_verify_that_cannot_run_says_why(stack: Stack) -> None:
     stack.start("secondary")
 
 
+def flip_one(stack: Stack, offset: int) -> None:
+    with stack.image("secondary").open("r+b") as image:
+        image.seek(offset)
+        byte = image.read(1)
+        image.seek(offset)
+        image.write(bytes([byte[0] ^ 0x55]))
+
+
+def test_failover_right_behind_a_repair_brings_no_flipped_byte_back(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, sizes=(4 * MIB,)) as stack:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+            committed = stack.checkpoint()
+            content = stack.image("primary").read_bytes()
+            flip_one(stack, 300_000)  # in data
+            flip_one(stack, 3 * MIB)  # in a hole
+            vm.write(8192, bytes(4096))  # another block of what is compared at once
+            code, said = blkcolo(stack, "verify")
+            assert code == 5, said
+        assert stack.failover().committed_epoch == committed
+        stack.wait_flushed()
+        assert stack.image("secondary").read_bytes() == content
+
+
+def test_undo_that_may_hold_a_flipped_byte_ends_the_protection_until_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, sizes=(4 * MIB,)) as stack:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+            committed = stack.checkpoint()
+            flip_one(stack, 5000)
+            vm.write(4096, bytes(100))  # saves the rest of the block as it is
+            code, said = blkcolo(stack, "verify")
+        assert code == 1, said
+        assert "changed by itself" in said
+        wait_until(
+            lambda: (
+                stack.group().state == PROTECTED
+                and stack.group().primary.committed_epoch > committed
+            ),
+            "a new checkpoint",
+        )
+        content = stack.image("primary").read_bytes()
+        assert blkcolo(stack, "verify")[0] == 0
+        stack.failover()
+        stack.wait_flushed()
+        assert stack.image("secondary").read_bytes() == content
+
+
 def damage_undo(stack: Stack, epoch: int) -> None:
     """Flips a bit of what the epoch's undo layer has saved."""
     path = stack.folder / "secondary" / "groups" / "vm1" / f"undo-{epoch}"

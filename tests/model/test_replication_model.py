@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from blkcolo.errors import (
     BlkcoloError,
+    DataLoss,
     DeadlineMissed,
     Reason,
     StaleGeneration,
@@ -91,6 +92,8 @@ class Replication(RuleBasedStateMachine):
         self.committed = -1
         self.prepared: set[int] = set()
         self.clock = 0.0
+        #: Volume and block of a byte that rotted and is not repaired yet.
+        self.rotten: tuple[int, int] | None = None
 
     def _new_replica(self) -> Replica:
         return Replica(
@@ -267,7 +270,8 @@ class Replication(RuleBasedStateMachine):
         self.stream.receive(seq)
         for answer in self.replica.reception.apply(self.stream, seq, message):
             if isinstance(answer, Mismatch):
-                assert self.primary.plan is not ResyncPlan.RESUME
+                resumed = self.primary.plan is ResyncPlan.RESUME
+                assert self.rotten is not None or not resumed
                 self.primary.mismatch(answer)
             elif isinstance(answer, Sync):
                 answer.run()
@@ -295,6 +299,49 @@ class Replication(RuleBasedStateMachine):
                     pass
         assert started.complete
         assert started.findings == []
+
+    @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
+    @rule(volume=volumes, at=fractions, write_at=fractions)
+    def verify_repairs_what_rotted(
+        self, volume: int, at: float, write_at: float
+    ) -> None:
+        """Every checkpoint that holds the block is right again, before any commit."""
+        while self._deliver_one():
+            pass
+        offset = int(at * SIZES[volume])
+        block = offset // BLOCK_SIZE
+        base = -1 if self.replica.shown is None else self.replica.shown
+        saved = self.replica.buffer.layers.saved_above(base, volume)
+        self.secondary_disks[volume].content[offset] ^= 0x55
+        self.secondary_disks[volume].allocated.add(block)
+        self.rotten = volume, block
+        started = self.primary.start_verify(scrub=False)
+        try:
+            while not started.ended:
+                if int(write_at * SIZES[volume]) // BLOCK_SIZE != block:
+                    self._write(volume, int(write_at * SIZES[volume]), b"while")
+                self.primary.verify_step()
+                self._deliver_one()
+        except DataLoss as error:
+            assert any(block in blocks for blocks in saved), "the block was not saved"
+            self._lose(error)
+            self._reconnect(None)
+        else:
+            assert not any(block in blocks for blocks in saved)
+            assert [f.volume for f in started.findings] == [volume]
+        self.rotten = None
+        self.check_view()
+
+    def _write(self, volume: int, offset: int, data: bytes) -> None:
+        data = data[: SIZES[volume] - offset]
+        self.primary.writes.intend(volume, offset, len(data))
+        self.primary_disks[volume].write(offset, data)
+        self.primary.writes.wrote(volume, offset, memoryview(data))
+
+    def _lose(self, error: BlkcoloError) -> None:
+        assert self.stream is not None
+        self.replica.reception.ended(self.stream)
+        self.primary.lose(error)
 
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
     @rule()
@@ -497,6 +544,7 @@ class Replication(RuleBasedStateMachine):
         for volume, expected in enumerate(self.view):
             seen = bytearray(SIZES[volume])
             self.replica.buffer.read_into(volume, 0, memoryview(seen))
+            self._excuse(volume, seen, expected)
             assert seen == expected, f"view of volume {volume} differs"
         for checkpoint in self.replica.checkpoints.available:
             for volume, content in enumerate(self.kept[checkpoint.epoch]):
@@ -504,7 +552,16 @@ class Replication(RuleBasedStateMachine):
                 self.replica.buffer.read_into(
                     volume, 0, memoryview(seen), at=checkpoint.epoch
                 )
+                self._excuse(volume, seen, content)
                 assert seen == content, f"checkpoint {checkpoint.epoch} differs"
+
+    def _excuse(
+        self, volume: int, seen: bytearray, expected: bytes | bytearray
+    ) -> None:
+        """What rotted is wrong until it is repaired."""
+        if self.rotten is not None and self.rotten[0] == volume:
+            start = self.rotten[1] * BLOCK_SIZE
+            seen[start : start + BLOCK_SIZE] = expected[start : start + BLOCK_SIZE]
 
     @invariant()
     def committed_never_goes_back(self) -> None:

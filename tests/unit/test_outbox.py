@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blkcolo.stream import Ack, Batch, Flush, RecordKind
+from blkcolo.stream import Ack, Batch, Flush, RecordKind, extend_digest
 from blkcolo_primary.core.outbox import RECORD_BYTES, Outbox
 from blkcolo_primary.core.window import Window
 
@@ -124,3 +124,22 @@ def test_what_is_in_flight_is_what_is_not_applied_and_nothing_when_all_is(
     assert outbox.drained
     assert outbox.in_flight_writes == outbox.in_flight_bytes == 0
     assert outbox.unapplied_data_bytes == outbox.unapplied_covered_bytes == 0
+
+
+def test_repairs_share_no_batch_with_writes_and_are_told_apart_by_the_digest(
+    outbox: Outbox,
+) -> None:
+    outbox.data(0, 0, _BLOCK)
+    with outbox.repairs():
+        outbox.data(0, 4096, _BLOCK)
+        outbox.zero(0, 8192, 4096, RecordKind.TRIM)
+    outbox.data(0, 4096, _BLOCK)
+    batches = [
+        message for _, message in iter(outbox.take, None) if isinstance(message, Batch)
+    ]
+    assert [batch.repairs for batch in batches] == [False, True, False]
+    assert [len(batch.kinds) for batch in batches] == [1, 2, 1]
+    digest = extend_digest(batches[0].digest, batches[1])
+    assert digest == batches[1].digest
+    batches[1].repairs = False
+    assert extend_digest(batches[0].digest, batches[1]) != digest

@@ -26,9 +26,9 @@ def batches(draw: st.DrawFn) -> Batch:
     kinds = column(st.integers(1, 3))
     volumes, offsets, lengths = column(U32), column(U64), column(U64)
     payload = draw(st.binary(max_size=300))
-    return Batch(
-        draw(U64), kinds, volumes, offsets, lengths, column(U32), payload, draw(U32)
-    )
+    sums, digest, repairs = column(U32), draw(U32), draw(st.booleans())
+    columns = (kinds, volumes, offsets, lengths, sums)
+    return Batch(draw(U64), *columns, payload, digest, repairs)
 
 
 @given(U64, batches())

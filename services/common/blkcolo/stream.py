@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT = 8 << 20
 #: Both sides MUST speak the same one.
 PROTOCOL_VERSION = 2
+#: What tells a batch of repairs from one of writes in its digest.
+_REPAIRS = b"repairs"
 
 
 class RecordKind(enum.IntEnum):
@@ -58,7 +60,8 @@ class Batch:
 
     Offsets and lengths are in bytes, checksums are CRC32C (0 for zero and trim),
     the payload is the data of all DATA records one after the other. `digest` is that of
-    the epoch up to this batch (`extend_digest`).
+    the epoch up to this batch (`extend_digest`). `repairs`: the records are no writes
+    of the VM; they put right what a verify found to differ.
     """
 
     epoch: int
@@ -69,6 +72,7 @@ class Batch:
     checksums: list[int] = field(default_factory=list)
     payload: bytes | memoryview = b""
     digest: int = 0
+    repairs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +174,5 @@ def extend_digest(digest: int, batch: Batch) -> int:
         array("Q", batch.lengths),
         array("L", batch.checksums),
     )
-    return crc32c(b"".join(c.tobytes() for c in columns), digest)
+    mark = _REPAIRS if batch.repairs else b""
+    return crc32c(b"".join((*(c.tobytes() for c in columns), mark)), digest)

@@ -73,6 +73,7 @@ def encode_columns(batch: Batch) -> pb.Batch:
         lengths=batch.lengths,
         checksums=batch.checksums,
         digest=batch.digest,
+        repairs=batch.repairs,
     )
 
 
@@ -134,6 +135,7 @@ def decode_batch(columns: pb.Batch, payload: bytes | memoryview) -> Batch:
         list(columns.checksums),
         payload,
         columns.digest,
+        columns.repairs,
     )
 
 

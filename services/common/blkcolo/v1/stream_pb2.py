@@ -25,39 +25,39 @@ _sym_db = _symbol_database.Default()
 from blkcolo.v1 import types_pb2 as blkcolo_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62lkcolo/v1/stream.proto\x12\nblkcolo.v1\x1a\x16\x62lkcolo/v1/types.proto\"\x93\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05group\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12#\n\x07volumes\x18\x04 \x03(\x0b\x32\x12.blkcolo.v1.Volume\x12\x19\n\x11\x64iscard_secondary\x18\x05 \x01(\x08\x12\r\n\x05\x65poch\x18\n \x01(\x04\"\xa4\x01\n\x05\x42\x61tch\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12%\n\x05kinds\x18\x02 \x03(\x0e\x32\x16.blkcolo.v1.RecordKind\x12\x0f\n\x07volumes\x18\x03 \x03(\r\x12\x0f\n\x07offsets\x18\x04 \x03(\x04\x12\x0f\n\x07lengths\x18\x05 \x03(\x04\x12\x11\n\tchecksums\x18\x06 \x03(\x07\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x07\"9\n\x07\x42\x61rrier\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\r\"N\n\x0cVerifyExtent\x12\x0e\n\x06volume\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"E\n\x06Verify\x12)\n\x07\x65xtents\x18\x01 \x03(\x0b\x32\x18.blkcolo.v1.VerifyExtent\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"\x07\n\x05\x46lush\"\xf9\x01\n\x13WriteForwardRequest\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\"\n\x05hello\x18\x02 \x01(\x0b\x32\x11.blkcolo.v1.HelloH\x00\x12\"\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x11.blkcolo.v1.BatchH\x00\x12&\n\x07\x62\x61rrier\x18\x04 \x01(\x0b\x32\x13.blkcolo.v1.BarrierH\x00\x12$\n\x06verify\x18\x05 \x01(\x0b\x32\x12.blkcolo.v1.VerifyH\x00\x12\"\n\x05\x66lush\x18\x06 \x01(\x0b\x32\x11.blkcolo.v1.FlushH\x00\x12\x10\n\x08\x63hecksum\x18\x07 \x01(\x07\x42\t\n\x07message\"\xa9\x01\n\x07Welcome\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x1c\n\x0f\x63ommitted_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x12\n\nreplica_id\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\x04\x12 \n\x05\x61head\x18\n \x01(\x0b\x32\x11.blkcolo.v1.AheadB\x12\n\x10_committed_epoch\"/\n\x0b\x41headVolume\x12\x0f\n\x07offsets\x18\x01 \x03(\x04\x12\x0f\n\x07lengths\x18\x02 \x03(\x04\"E\n\x05\x41head\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12(\n\x07volumes\x18\x02 \x03(\x0b\x32\x17.blkcolo.v1.AheadVolume\"Z\n\x03\x41\x63k\x12\x14\n\x0creceived_seq\x18\x01 \x01(\x04\x12\x13\n\x0b\x61pplied_seq\x18\x02 \x01(\x04\x12\x13\n\x0b\x64urable_seq\x18\x03 \x01(\x04\x12\x13\n\x0b\x62uffer_full\x18\x04 \x01(\x08\"5\n\x08Mismatch\x12)\n\x07\x65xtents\x18\x01 \x03(\x0b\x32\x18.blkcolo.v1.VerifyExtent\"\xcd\x01\n\x14WriteForwardResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.blkcolo.v1.WelcomeH\x00\x12\x1e\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x0f.blkcolo.v1.AckH\x00\x12(\n\x08mismatch\x18\x03 \x01(\x0b\x32\x14.blkcolo.v1.MismatchH\x00\x12&\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.blkcolo.v1.FailureH\x00\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\x42\t\n\x07message*k\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_KIND_DATA\x10\x01\x12\x14\n\x10RECORD_KIND_ZERO\x10\x02\x12\x14\n\x10RECORD_KIND_TRIM\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62lkcolo/v1/stream.proto\x12\nblkcolo.v1\x1a\x16\x62lkcolo/v1/types.proto\"\x93\x01\n\x05Hello\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\r\n\x05group\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x04\x12#\n\x07volumes\x18\x04 \x03(\x0b\x32\x12.blkcolo.v1.Volume\x12\x19\n\x11\x64iscard_secondary\x18\x05 \x01(\x08\x12\r\n\x05\x65poch\x18\n \x01(\x04\"\xb5\x01\n\x05\x42\x61tch\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12%\n\x05kinds\x18\x02 \x03(\x0e\x32\x16.blkcolo.v1.RecordKind\x12\x0f\n\x07volumes\x18\x03 \x03(\r\x12\x0f\n\x07offsets\x18\x04 \x03(\x04\x12\x0f\n\x07lengths\x18\x05 \x03(\x04\x12\x11\n\tchecksums\x18\x06 \x03(\x07\x12\x0f\n\x07payload\x18\x07 \x01(\x0c\x12\x0e\n\x06\x64igest\x18\x08 \x01(\x07\x12\x0f\n\x07repairs\x18\t \x01(\x08\"9\n\x07\x42\x61rrier\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0f\n\x07records\x18\x02 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x03 \x01(\r\"N\n\x0cVerifyExtent\x12\x0e\n\x06volume\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0e\n\x06length\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\"E\n\x06Verify\x12)\n\x07\x65xtents\x18\x01 \x03(\x0b\x32\x18.blkcolo.v1.VerifyExtent\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"\x07\n\x05\x46lush\"\xf9\x01\n\x13WriteForwardRequest\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\"\n\x05hello\x18\x02 \x01(\x0b\x32\x11.blkcolo.v1.HelloH\x00\x12\"\n\x05\x62\x61tch\x18\x03 \x01(\x0b\x32\x11.blkcolo.v1.BatchH\x00\x12&\n\x07\x62\x61rrier\x18\x04 \x01(\x0b\x32\x13.blkcolo.v1.BarrierH\x00\x12$\n\x06verify\x18\x05 \x01(\x0b\x32\x12.blkcolo.v1.VerifyH\x00\x12\"\n\x05\x66lush\x18\x06 \x01(\x0b\x32\x11.blkcolo.v1.FlushH\x00\x12\x10\n\x08\x63hecksum\x18\x07 \x01(\x07\x42\t\n\x07message\"\xa9\x01\n\x07Welcome\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x1c\n\x0f\x63ommitted_epoch\x18\x02 \x01(\x04H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x03 \x01(\x04\x12\x12\n\nreplica_id\x18\x04 \x01(\t\x12\x13\n\x0bincarnation\x18\x05 \x01(\x04\x12 \n\x05\x61head\x18\n \x01(\x0b\x32\x11.blkcolo.v1.AheadB\x12\n\x10_committed_epoch\"/\n\x0b\x41headVolume\x12\x0f\n\x07offsets\x18\x01 \x03(\x04\x12\x0f\n\x07lengths\x18\x02 \x03(\x04\"E\n\x05\x41head\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12(\n\x07volumes\x18\x02 \x03(\x0b\x32\x17.blkcolo.v1.AheadVolume\"Z\n\x03\x41\x63k\x12\x14\n\x0creceived_seq\x18\x01 \x01(\x04\x12\x13\n\x0b\x61pplied_seq\x18\x02 \x01(\x04\x12\x13\n\x0b\x64urable_seq\x18\x03 \x01(\x04\x12\x13\n\x0b\x62uffer_full\x18\x04 \x01(\x08\"5\n\x08Mismatch\x12)\n\x07\x65xtents\x18\x01 \x03(\x0b\x32\x18.blkcolo.v1.VerifyExtent\"\xcd\x01\n\x14WriteForwardResponse\x12&\n\x07welcome\x18\x01 \x01(\x0b\x32\x13.blkcolo.v1.WelcomeH\x00\x12\x1e\n\x03\x61\x63k\x18\x02 \x01(\x0b\x32\x0f.blkcolo.v1.AckH\x00\x12(\n\x08mismatch\x18\x03 \x01(\x0b\x32\x14.blkcolo.v1.MismatchH\x00\x12&\n\x07\x66\x61ilure\x18\x04 \x01(\x0b\x32\x13.blkcolo.v1.FailureH\x00\x12\x10\n\x08\x63hecksum\x18\x05 \x01(\x07\x42\t\n\x07message*k\n\nRecordKind\x12\x1b\n\x17RECORD_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_KIND_DATA\x10\x01\x12\x14\n\x10RECORD_KIND_ZERO\x10\x02\x12\x14\n\x10RECORD_KIND_TRIM\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'blkcolo.v1.stream_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDKIND']._serialized_start=1498
-  _globals['_RECORDKIND']._serialized_end=1605
+  _globals['_RECORDKIND']._serialized_start=1515
+  _globals['_RECORDKIND']._serialized_end=1622
   _globals['_HELLO']._serialized_start=64
   _globals['_HELLO']._serialized_end=211
   _globals['_BATCH']._serialized_start=214
-  _globals['_BATCH']._serialized_end=378
-  _globals['_BARRIER']._serialized_start=380
-  _globals['_BARRIER']._serialized_end=437
-  _globals['_VERIFYEXTENT']._serialized_start=439
-  _globals['_VERIFYEXTENT']._serialized_end=517
-  _globals['_VERIFY']._serialized_start=519
-  _globals['_VERIFY']._serialized_end=588
-  _globals['_FLUSH']._serialized_start=590
-  _globals['_FLUSH']._serialized_end=597
-  _globals['_WRITEFORWARDREQUEST']._serialized_start=600
-  _globals['_WRITEFORWARDREQUEST']._serialized_end=849
-  _globals['_WELCOME']._serialized_start=852
-  _globals['_WELCOME']._serialized_end=1021
-  _globals['_AHEADVOLUME']._serialized_start=1023
-  _globals['_AHEADVOLUME']._serialized_end=1070
-  _globals['_AHEAD']._serialized_start=1072
-  _globals['_AHEAD']._serialized_end=1141
-  _globals['_ACK']._serialized_start=1143
-  _globals['_ACK']._serialized_end=1233
-  _globals['_MISMATCH']._serialized_start=1235
-  _globals['_MISMATCH']._serialized_end=1288
-  _globals['_WRITEFORWARDRESPONSE']._serialized_start=1291
-  _globals['_WRITEFORWARDRESPONSE']._serialized_end=1496
+  _globals['_BATCH']._serialized_end=395
+  _globals['_BARRIER']._serialized_start=397
+  _globals['_BARRIER']._serialized_end=454
+  _globals['_VERIFYEXTENT']._serialized_start=456
+  _globals['_VERIFYEXTENT']._serialized_end=534
+  _globals['_VERIFY']._serialized_start=536
+  _globals['_VERIFY']._serialized_end=605
+  _globals['_FLUSH']._serialized_start=607
+  _globals['_FLUSH']._serialized_end=614
+  _globals['_WRITEFORWARDREQUEST']._serialized_start=617
+  _globals['_WRITEFORWARDREQUEST']._serialized_end=866
+  _globals['_WELCOME']._serialized_start=869
+  _globals['_WELCOME']._serialized_end=1038
+  _globals['_AHEADVOLUME']._serialized_start=1040
+  _globals['_AHEADVOLUME']._serialized_end=1087
+  _globals['_AHEAD']._serialized_start=1089
+  _globals['_AHEAD']._serialized_end=1158
+  _globals['_ACK']._serialized_start=1160
+  _globals['_ACK']._serialized_end=1250
+  _globals['_MISMATCH']._serialized_start=1252
+  _globals['_MISMATCH']._serialized_end=1305
+  _globals['_WRITEFORWARDRESPONSE']._serialized_start=1308
+  _globals['_WRITEFORWARDRESPONSE']._serialized_end=1513
 # @@protoc_insertion_point(module_scope)

@@ -109,6 +109,7 @@ class Batch(_message.Message):
     CHECKSUMS_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    REPAIRS_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """The epoch that all records belong to."""
     payload: _builtins.bytes
@@ -116,6 +117,11 @@ class Batch(_message.Message):
     digest: _builtins.int
     """CRC32C over the columns of all batches of the epoch up to this one; checked
     before anything of the batch is applied.
+    """
+    repairs: _builtins.bool
+    """The records are no writes of the VM but repairs: what a Verify found to differ
+    although both sides had agreed. The secondary MUST NOT save what they overwrite.
+    Part of the digest.
     """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___RecordKind.ValueType]:
@@ -148,10 +154,11 @@ class Batch(_message.Message):
         checksums: _abc.Iterable[_builtins.int] | None = ...,
         payload: _builtins.bytes = ...,
         digest: _builtins.int = ...,
+        repairs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksums", b"checksums", "digest", b"digest", "epoch", b"epoch", "kinds", b"kinds", "lengths", b"lengths", "offsets", b"offsets", "payload", b"payload", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checksums", b"checksums", "digest", b"digest", "epoch", b"epoch", "kinds", b"kinds", "lengths", b"lengths", "offsets", b"offsets", "payload", b"payload", "repairs", b"repairs", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ them: that is what is in flight, and what a `Window` bounds.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from crc32c import crc32c
@@ -18,7 +19,7 @@ from crc32c import crc32c
 from blkcolo.stream import Barrier, Batch, RecordKind, extend_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from blkcolo.stream import Ack, Flush, Request, Verify
     from blkcolo_primary.core.window import Window
@@ -77,6 +78,7 @@ class Outbox:
         self._digest = 0
         #: The batch that writes join, and its data.
         self._open = Batch(epoch)
+        self._repairs = False
         self._parts: list[bytes] = []
         self._open_bytes = 0
         self._told = 0
@@ -197,6 +199,17 @@ class Outbox:
         if self._open_bytes >= self._batch_bytes or len(batch.kinds) >= _MAX_RECORDS:
             self._close_batch()  # nothing can join it: it need not wait
 
+    @contextmanager
+    def repairs(self) -> Iterator[None]:
+        """What its block adds are repairs; they share no batch with writes."""
+        self._close_batch()
+        self._repairs = True
+        try:
+            yield
+        finally:
+            self._close_batch()
+            self._repairs = False
+
     def barrier(self) -> int:
         """Ends the epoch; returns the barrier's seq."""
         self._close_batch()
@@ -216,6 +229,7 @@ class Outbox:
         if not batch.kinds:
             return
         batch.epoch, batch.payload = self.epoch, b"".join(self._parts)
+        batch.repairs = self._repairs
         records = len(batch.kinds)
         self._records += records
         self._digest = batch.digest = extend_digest(self._digest, batch)

@@ -1,8 +1,9 @@
 """Online verify: everything is compared in stream order while the VM writes on.
 
-What differs is kept for the report and repaired through the stream; the secondary
-saves what a repair overwrites, as it does with every write. The first checkpoint that
-is committed after a complete pass is a verified one.
+What differs is kept for the report and repaired through the stream. Both sides had
+agreed, so what differs has rotted: a repair is told from a write there, and the
+secondary does not save what it overwrites (`buffer.repair` there says why). The first
+checkpoint that is committed after a complete pass is a verified one.
 """
 
 from __future__ import annotations
@@ -164,7 +165,8 @@ class Verification:
         for finding in found:
             intend(finding.volume, *finding.extent)
         before = running.differing_blocks
-        running.comparison.repair(mismatch)
+        with running.outbox.repairs():
+            running.comparison.repair(mismatch)
         self.differing_blocks += running.differing_blocks - before
         return found
 

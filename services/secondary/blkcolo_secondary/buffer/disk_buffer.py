@@ -13,7 +13,8 @@ Invariants, at every instant after the first commit:
       one that a failover was asked to lead to;
   -   a block is in layer e exactly if epoch e overwrote it (or is about to), but for
       those that layers of a lost stream hold for its first epoch (`layer_stack`);
-  -   what a layer holds is never overwritten.
+  -   what a layer holds is never overwritten;
+  -   what rotted on the disk gets into no layer by being repaired (`repair`).
 
 Crash cases (the process dies; the page cache survives):
   after the save, before the write   the layer holds what the disk holds: same view
@@ -40,6 +41,7 @@ from blkcolo_secondary.buffer import view
 from blkcolo_secondary.buffer.buffer_files import BufferFiles
 from blkcolo_secondary.buffer.layer_stack import LayerStack
 from blkcolo_secondary.buffer.overlays import Overlays
+from blkcolo_secondary.buffer.repair import repair_steps
 from blkcolo_secondary.buffer.save_and_write import (
     STEP_BYTES,
     SaveAndWrite,
@@ -198,6 +200,20 @@ class DiskBuffer:
             yield from self._run(step, layer)
         self.applied_bytes += sum(batch.lengths)
         self.saved_bytes += layer.bytes_held - held if layer is not None else 0
+
+    def repair(self, batch: Batch) -> Iterator[None]:
+        """Puts right what rotted, in steps; saves nothing, and `repair` says why.
+
+        Raises:
+            Exhausted, DataLoss: as `apply`; or all is done, and undo is in doubt.
+        """
+        above = -1 if self.base is None else self.base
+        saved = [
+            BitMap.union(BitMap(), *self.layers.saved_above(above, volume))
+            for volume in range(len(self.volumes))
+        ]
+        yield from repair_steps(batch, self.disks, self.volumes, saved)
+        self.applied_bytes += sum(batch.lengths)
 
     def _step_bytes(self, epoch: int) -> int:
         """How much is saved and written before others have their turn.

@@ -40,7 +40,9 @@ def message_steps(
             if not target.journal.state.is_replica:
                 first, why = message.offsets[0], "the VM writes while they are compared"
                 raise _foreign(target, message.volumes[0], first, why)
-            yield from target.buffer.apply(message)
+            buffer = target.buffer
+            steps = buffer.repair if message.repairs else buffer.apply
+            yield from steps(message)
         case Barrier():
             stream.seal(message, seq)
             target.buffer.seal(message.epoch)

@@ -27,6 +27,7 @@ _NO_RECORDS = "it has no records"
 _BAD_VOLUME = "a record names a volume that the hello did not"
 _BAD_KIND = "a record is neither data nor zero nor trim"
 _BAD_COLUMNS = "the columns differ in length"
+_EARLY_REPAIRS = "it repairs, and the contents were not compared yet"
 _BAD_PAYLOAD = "the payload is not as long as its records"
 
 
@@ -86,6 +87,8 @@ class Receiver:
         """
         self._check_epoch(batch.epoch)
         self._check_columns(batch)
+        if batch.repairs and not self.verified:
+            raise self._malformed(_EARLY_REPAIRS)  # what differs may be a checkpoint's
         digest = extend_digest(self._digest, batch)
         if digest != batch.digest:
             raise DataLoss(
