@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from blkcolo.v1 import coordinator_pb2 as pb
-from blkcolo.v1 import types_pb2
+from blkcolo.v1 import primary_pb2, types_pb2
 from tests.nbd_client import NbdClient, NbdReplyError
 from tests.stack import PROTECTED, UNPROTECTED, Stack, running, wait_until
 
@@ -58,3 +58,28 @@ def test_stop_leaves_the_secondary_at_the_checkpoint_or_at_the_latest_write(
         stack.wait_state(PROTECTED)
         stack.checkpoint()
         assert stack.image("secondary").read_bytes() == latest
+
+
+def test_a_start_that_comes_behind_a_stop_is_refused(tmp_path: Path) -> None:
+    """In one generation: a call that was held up by the network undoes no stop."""
+    with running(tmp_path) as stack:
+        stack.checkpoint()
+        seen = stack.primary_status()
+        stop(stack, keep_latest=True)
+        late = primary_pb2.StartReplicationRequest(
+            group="vm1",
+            generation=seen.generation,
+            secondary_address=stack.address("secondary"),
+            stop_mark=seen.stop_mark,
+        )
+        with pytest.raises(grpc.RpcError) as refusal:
+            stack.primary.StartReplication(late, timeout=10)
+        assert refusal.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert "before replication was stopped" in str(refusal.value.details())
+        status = stack.primary_status()
+        assert status.generation == seen.generation
+        assert status.state == types_pb2.FORWARD_STATE_IDLE
+        stopped = types_pb2.REPLICA_STATE_STOPPED
+        assert stack.secondary_status().state == stopped
+        stack.resume()
+        stack.wait_state(PROTECTED)

@@ -147,7 +147,10 @@ class CoordinatorNode:
                 store.state = store.after(Event.STARTED)
             self.again()
 
-        self.calls.primary(lambda node, answer: answer(node.start(generation)), done)
+        mark = primary["stop_mark"]
+        self.calls.primary(
+            lambda node, answer: answer(node.start(generation, mark, now)), done
+        )
 
     def start_soon(self) -> None:
         """An operator asks for the next start."""

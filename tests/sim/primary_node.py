@@ -67,6 +67,7 @@ class PrimaryNode:
             window=_WINDOW,
             host=self.machine.host,
             settle_bytes=2 * BLOCK_SIZE,
+            first_stop_mark=next(self.side.stop_marks),
         )
         self._local = LocalWrites(
             self.core,
@@ -99,6 +100,7 @@ class PrimaryNode:
             "failure": core.failure,
             "sent": core.traffic.sent_bytes_in_epoch,
             "paused": False,
+            "stop_mark": core.standing.stop_mark,
         }
 
     def view(self) -> NodeView:
@@ -113,9 +115,13 @@ class PrimaryNode:
             fenced=core.state is ForwardState.FENCED,
         )
 
-    def start(self, generation: int) -> None:
-        """StartReplication."""
-        self.core.start(generation)
+    def start(
+        self, generation: int, stop_mark: int = 0, sent_at: float | None = None
+    ) -> None:
+        """StartReplication; `sent_at`: when a caller that looked before it sent it."""
+        self.core.start(generation, stop_mark)
+        if sent_at is not None:
+            self.side.started(sent_at)
         self.side.admitted(generation)
         self._drop_stream()
         stream = self.stream = self.world.connect(self.name)
@@ -235,6 +241,7 @@ class PrimaryNode:
             answer(error)
             return
         self.side.admitted(generation)
+        self.side.stopped(clock.now)
         if drained:
             self.world.oracle.drained(self.disks)
         self._drop_stream()

@@ -98,6 +98,13 @@ ROLE_DEFECTS = (
         "if demoted and self.ordered:",
         "if False:",
     ),
+    # Starts and stops of one generation.
+    Defect(
+        "start from before a stop taken",
+        _P + "core.forwarder",
+        "        standing.stop_mark += 1\n",
+        "",
+    ),
     # The old primary, and a switchover's.
     Defect(
         "old primary not fenced when it learns that it is stale",

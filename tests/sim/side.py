@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING
 
 from blkcolo_secondary.core.replica_state import ReplicaState
@@ -24,6 +25,7 @@ class Side:
             has been demoted, what undo layers must lead back to.
         answered: as secondary, the newest checkpoint that it said is committed.
         newest: the newest generation that it took a call in.
+        stop_marks: where each life of a primary begins to count its stops.
         copies: raised by whatever gives up the checkpoints of before.
     """
 
@@ -41,6 +43,8 @@ class Side:
         self._forgotten = False
         self._power_lost = False
         self._fenced = 0
+        self._stopped_at = 0.0
+        self.stop_marks = count(1, 1 << 20)
         self._target: int | None = None
         self._discarded = False
         self._is_primary = False
@@ -79,6 +83,15 @@ class Side:
             f"I4: {self._host} admits {generation}, knows {known}"
         )
         self.newest = generation
+
+    def stopped(self, now: float) -> None:
+        """It stopped replication."""
+        self._stopped_at = now
+
+    def started(self, sent_at: float) -> None:
+        """It took a start that was sent at this moment."""
+        stopped = self._stopped_at
+        assert sent_at >= stopped, f"a start of {sent_at} undoes the stop of {stopped}"
 
     def fenced(self, generation: int) -> None:
         """It answered a fence: it holds for ever."""

@@ -44,6 +44,7 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
             address,
             time_left(context),
             discard_secondary=request.discard_secondary,
+            stop_mark=request.stop_mark,
         )
         return pb.StartReplicationResponse(
             state=state_message(group.core.state), epoch=group.core.epoch

@@ -29,6 +29,7 @@ class StartReplicationRequest(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     SECONDARY_ADDRESS_FIELD_NUMBER: _builtins.int
     DISCARD_SECONDARY_FIELD_NUMBER: _builtins.int
+    STOP_MARK_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     generation: _builtins.int
@@ -37,6 +38,10 @@ class StartReplicationRequest(_message.Message):
     """Where the secondary's gRPC listens."""
     discard_secondary: _builtins.bool
     """The secondary may overwrite contents that never came from this group."""
+    stop_mark: _builtins.int
+    """As GetStatus gave it: refused where replication was stopped since, so that a start
+    that comes late does not undo the stop; 0: not checked.
+    """
     def __init__(
         self,
         *,
@@ -44,10 +49,11 @@ class StartReplicationRequest(_message.Message):
         generation: _builtins.int = ...,
         secondary_address: _builtins.str = ...,
         discard_secondary: _builtins.bool = ...,
+        stop_mark: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_secondary", b"discard_secondary", "generation", b"generation", "group", b"group", "secondary_address", b"secondary_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discard_secondary", b"discard_secondary", "generation", b"generation", "group", b"group", "secondary_address", b"secondary_address", "stop_mark", b"stop_mark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -365,6 +371,7 @@ class ForwardStatus(_message.Message):
     VERIFY_FIELD_NUMBER: _builtins.int
     LAST_VERIFIED_CHECKPOINT_FIELD_NUMBER: _builtins.int
     LAST_VERIFIED_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
+    STOP_MARK_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     state: _types_pb2.ForwardState.ValueType
@@ -413,6 +420,8 @@ class ForwardStatus(_message.Message):
     """The newest checkpoint that followed a complete verify; absent before the first."""
     last_verified_timestamp_seconds: _builtins.float
     """When the last verify was complete, seconds since 1970; 0 before the first."""
+    stop_mark: _builtins.int
+    """Another one behind each StopReplication, and each restart: what a start names."""
     @_builtins.property
     def failure(self) -> _types_pb2.Failure:
         """The last failure; absent if there is none."""
@@ -460,10 +469,11 @@ class ForwardStatus(_message.Message):
         verify: Global___VerifyReport | None = ...,
         last_verified_checkpoint: _builtins.int | None = ...,
         last_verified_timestamp_seconds: _builtins.float = ...,
+        stop_mark: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure", "last_verified_checkpoint", b"last_verified_checkpoint", "resync_eta_seconds", b"resync_eta_seconds", "verify", b"verify"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "last_write_timestamp_seconds", b"last_write_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "records_in_epoch", b"records_in_epoch", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "last_write_timestamp_seconds", b"last_write_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "records_in_epoch", b"records_in_epoch", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "stop_mark", b"stop_mark", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015

@@ -99,14 +99,20 @@ class PrimaryPeer:
         return answer.groups[0]
 
     async def start(
-        self, generation: int, secondary: str, *, discard_secondary: bool
+        self,
+        generation: int,
+        secondary: str,
+        *,
+        discard_secondary: bool,
+        stop_mark: int,
     ) -> None:
-        """Starts replication."""
+        """Starts replication, unless it was stopped since that mark was seen."""
         request = primary_pb2.StartReplicationRequest(
             group=self._group,
             generation=generation,
             secondary_address=secondary,
             discard_secondary=discard_secondary,
+            stop_mark=stop_mark,
         )
         await call(self._stub.StartReplication, request, self._timeout, self._peer)
 

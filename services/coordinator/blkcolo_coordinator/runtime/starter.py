@@ -75,6 +75,7 @@ class Starter:
                 group.record.generation,
                 group.pair.secondary_address,
                 discard_secondary=self._discard_secondary,
+                stop_mark=primary.stop_mark,
             )
         except BlkcoloError as error:
             self._answered = False  # the loss is counted here

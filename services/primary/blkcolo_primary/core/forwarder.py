@@ -50,6 +50,7 @@ class ForwarderCore:
         settle_bytes: compared bytes that an interruption costs; None: the default.
         leaves_to_resync: a write that a running resync will find is not sent; not where
             its reply waits for the secondary.
+        first_stop_mark: see `Standing`; one that no other life of the group had.
         plan: what was to be compared in the newest stream; None before the first.
         traffic: what went through its streams.
         verification: the verify passes.
@@ -66,6 +67,7 @@ class ForwarderCore:
     host: bool = False
     settle_bytes: int | None = None
     leaves_to_resync: bool = True
+    first_stop_mark: int = 1
     plan: ResyncPlan | None = None
     traffic: Traffic = field(default_factory=Traffic)
     verification: Verification = field(default_factory=Verification)
@@ -74,7 +76,7 @@ class ForwarderCore:
 
     def __post_init__(self) -> None:
         """Goes on from what the folder says; raises DataLoss if that is damaged."""
-        self.standing = Standing(self.group, self.folder)
+        self.standing = Standing(self.group, self.folder, self.first_stop_mark)
         self.writes = WriteThrough(
             self.standing,
             self.intent,
@@ -140,15 +142,20 @@ class ForwarderCore:
 
     # The stream begins.
 
-    def start(self, generation: int) -> None:
+    def start(self, generation: int, stop_mark: int = 0) -> None:
         """A stream is being opened.
 
+        Args:
+            generation: the caller's.
+            stop_mark: the one that the caller saw before it decided; 0: none.
+
         Raises:
-            Refused: not in this state, or fenced in this generation.
+            Refused: not in this state, fenced in this generation, or stopped since.
             BlkcoloError: the generation could not be stored: nothing happened.
         """
         standing = self.standing
         standing.check_generation(generation, may_be_newer=True)
+        standing.check_stop_mark(stop_mark)
         fenced = standing.state is ForwardState.FENCED
         if fenced and generation <= standing.generation:
             raise Refused(
@@ -300,6 +307,7 @@ class ForwarderCore:
         standing.remember(generation, fenced=False)
         self._end_stream(state)
         standing.generation, standing.failure = generation, None
+        standing.stop_mark += 1
 
     def fence(self, generation: int) -> None:
         """A newer generation exists: no VM write is accepted from here on.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from blkcolo.errors import Reason, Refused
 from blkcolo.leaps import check_generation
 from blkcolo_primary.core.forward_state import (
     Event,
@@ -19,7 +20,7 @@ from blkcolo_primary.record import durable_state
 from blkcolo_primary.record.durable_state import DurableState
 
 if TYPE_CHECKING:
-    from blkcolo.errors import BlkcoloError, Refused
+    from blkcolo.errors import BlkcoloError
     from blkcolo.storage.files import Folder
     from blkcolo_primary.core.forward_stream import ForwardStream
 
@@ -34,9 +35,11 @@ class Standing:
         stream: the one that stands, if any.
         replica_id: the secondary's copy; empty before the first stream.
         failure: why the last stream was lost, or could not start.
+        stop_mark: another one behind each stop; a start that names an older one was
+            sent before that, and is refused.
     """
 
-    def __init__(self, group: str, folder: Folder) -> None:
+    def __init__(self, group: str, folder: Folder, stop_mark: int) -> None:
         """Goes on from what the folder says; raises DataLoss if that is damaged."""
         saved = durable_state.load(folder, group)
         self.group = group
@@ -45,6 +48,7 @@ class Standing:
         self.stream: ForwardStream | None = None
         self.replica_id = ""
         self.failure: BlkcoloError | None = None
+        self.stop_mark = stop_mark
         self._folder = folder
         self._epoch = saved.epoch
 
@@ -78,6 +82,19 @@ class Standing:
         """Refuses a caller of another generation; see `leaps.check_generation`."""
         brought_by = None if may_be_newer else "a start, a stop or a fence"
         check_generation(self.group, generation, self.generation, brought_by=brought_by)
+
+    def check_stop_mark(self, stop_mark: int) -> None:
+        """Refuses a start from before the last stop; 0 says nothing.
+
+        Generations cannot tell: a stop changes no role, and raises none.
+        """
+        if stop_mark not in (0, self.stop_mark):
+            raise Refused(
+                Reason.WRONG_STATE,
+                f"group {self.group}: this start was sent before replication was"
+                " stopped here, or before this service started; look at the group, and"
+                " start it again if that is still wanted",
+            )
 
     def not_replicating(self, epoch: int = 0) -> Refused:
         """The refusal of what needs it to be REPLICATING; see `forward_state`."""

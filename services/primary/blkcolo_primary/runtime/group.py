@@ -6,6 +6,7 @@ Its streams are the business of `streams`, what the VM writes that of `vm_writes
 from __future__ import annotations
 
 import errno
+import secrets
 from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -307,4 +308,5 @@ def _core(
         ),
         host=settings.durability == "host",
         leaves_to_resync=settings.ack_policy == "async",
+        first_stop_mark=secrets.randbits(62) + 1,
     )

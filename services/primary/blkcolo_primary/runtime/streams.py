@@ -77,6 +77,7 @@ class Streams:
         timeout: float,
         *,
         discard_secondary: bool = False,
+        stop_mark: int = 0,
     ) -> None:
         """Opens the stream, and returns when the secondary welcomed it.
 
@@ -85,12 +86,13 @@ class Streams:
             address: the secondary's gRPC.
             timeout: seconds.
             discard_secondary: it may overwrite what never came from this group.
+            stop_mark: see `ForwarderCore.start`.
 
         Raises:
             BlkcoloError: refused here or by the secondary, or not within `timeout`.
         """
         self._dialer.check(address)
-        self._core.start(generation)
+        self._core.start(generation, stop_mark)
         await self.end()
         if self._core.state is not ForwardState.CONNECTING or self._link is not None:
             raise self._ended_meanwhile()
