@@ -119,6 +119,28 @@ def test_checkpoints_go_on_over_jumps_of_the_clock(
     assert stack.image("secondary").read_bytes() == content
 
 
+def test_a_clock_that_is_set_back_does_not_hide_how_old_the_recovery_point_is(
+    stack: Stack, jump: Callable[[int], None]
+) -> None:
+    stack.checkpoint()
+    stack.pause()
+    with NbdClient(stack.nbd["primary"], "disk0") as vm:
+        vm.write(0, b"w" * 4096)
+        jump(-_DAY)
+        name = 'blkcolo_coordinator_rpo_seconds{group="vm1"}'
+
+        def age() -> float:
+            lines = stack.scrape("coordinator").splitlines()
+            return next(float(x.split()[1]) for x in lines if x.startswith(name))
+
+        wait_until(lambda: age() > 1, "the age grows")
+        group = stack.group()
+        assert group.recovery_point_age_seconds > 1
+        assert group.committed_age_seconds >= group.recovery_point_age_seconds
+        jump(_DAY)
+        assert age() < _DAY / 2, "nor does one that is set forward make it older"
+
+
 def test_history_is_pruned_by_age_where_the_clock_jumps_forwards(
     stack: Stack, jump: Callable[[int], None]
 ) -> None:

@@ -6,17 +6,9 @@ import pytest
 
 from blkcolo.errors import Reason
 from blkcolo_coordinator.core.group_state import GroupState
-from blkcolo_coordinator.core.service_level import Level, assess, recovery_point_age
+from blkcolo_coordinator.core.service_level import Level, assess
 
 _S = GroupState
-
-
-def test_age_is_unknown_before_the_first_checkpoint() -> None:
-    assert recovery_point_age(100.0, 0.0) is None
-
-
-def test_age_is_never_negative_when_the_clock_jumps_back() -> None:
-    assert recovery_point_age(100.0, 130.0) == 0.0
 
 
 @pytest.mark.parametrize(

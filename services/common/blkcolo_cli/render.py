@@ -66,17 +66,24 @@ def _age(timestamp: float) -> str:
     return f"{duration(max(time.time() - timestamp, 0))} ago" if timestamp else "never"
 
 
+def _committed(group: pb.Group) -> str:
+    age = group.committed_age_seconds
+    known = group.HasField("committed_age_seconds")  # not by an older coordinator
+    at = f"{duration(age)} ago" if known else _age(group.committed_timestamp_seconds)
+    text = f"{group.committed_epoch} ({at}, {group.last_trigger})"
+    if group.recovery_point_age_seconds < age:
+        until = duration(group.recovery_point_age_seconds)
+        text += f", nothing written until {until} ago"
+    return text
+
+
 def rows(group: pb.Group) -> list[tuple[str, str]]:
     """What there is to say of a group, label by label."""
     p = group.primary
     has_p, has_s = group.HasField("primary"), group.HasField("secondary")
     committed = "none yet"
     if group.HasField("committed_epoch"):
-        at = _age(group.committed_timestamp_seconds)
-        committed = f"{group.committed_epoch} ({at}, {group.last_trigger})"
-        if group.recovery_point_timestamp_seconds > group.committed_timestamp_seconds:
-            until = _age(group.recovery_point_timestamp_seconds)
-            committed += f", nothing written until {until}"
+        committed = _committed(group)
     lines = [
         ("state", state_name(group) + (" (paused)" if group.paused else "")),
         ("primary", _side(group.primary_address, group, "secondary")),

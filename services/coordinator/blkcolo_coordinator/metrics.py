@@ -10,11 +10,11 @@ from prometheus_client.registry import Collector
 from blkcolo.observe.group_samples import state_gauge
 from blkcolo.v1 import types_pb2
 from blkcolo_coordinator.core.group_state import GroupState
-from blkcolo_coordinator.core.service_level import Level, assess, recovery_point_age
+from blkcolo_coordinator.core.service_level import Level, assess
 from blkcolo_coordinator.runtime.group_facts import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from prometheus_client.core import Metric
 
@@ -27,12 +27,9 @@ _PREFIX = "blkcolo_coordinator"
 class GroupCollector(Collector):
     """Turns the groups' records into samples."""
 
-    def __init__(
-        self, drivers: Mapping[str, GroupDriver], clock: Callable[[], float]
-    ) -> None:
-        """Takes the groups, and what gives seconds since 1970."""
+    def __init__(self, drivers: Mapping[str, GroupDriver]) -> None:
+        """Takes the groups."""
         self._drivers = drivers
-        self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
         """Yields every family, one sample a group."""
@@ -45,13 +42,12 @@ class GroupCollector(Collector):
             "1 for how the recovery point compares with its target, and why.",
             labels=["group", "level", "reason"],
         )
-        now = self._clock()
         drivers = list(self._drivers.items())
         for group, driver in drivers:
-            for name, value in _values(driver, now).items():
+            for name, value in _values(driver).items():
                 if value is not None:
                     gauges[name].add_metric([group], value)
-            held = _service_level(driver, now)
+            held = _service_level(driver)
             for level in Level:
                 reason = held.reason if level is held.level else ""
                 levels.add_metric([group, level, reason], float(level is held.level))
@@ -85,7 +81,7 @@ _GAUGES = {
 }
 
 
-def _values(driver: GroupDriver, now: float) -> dict[str, float | None]:
+def _values(driver: GroupDriver) -> dict[str, float | None]:
     record = driver.record
     return {
         "protected": float(record.state is GroupState.PROTECTED),
@@ -94,7 +90,7 @@ def _values(driver: GroupDriver, now: float) -> dict[str, float | None]:
         "committed_epoch": record.committed,
         "committed_timestamp_seconds": record.committed_at or None,
         "losses_since_commit": driver.headway.losses,
-        "rpo_seconds": recovery_point_age(now, driver.recovery_point_at),
+        "rpo_seconds": driver.recovery_point_age,
         "rpo_bytes": _rpo_bytes(driver),
         "rpo_target_seconds": record.policy.rpo_target_seconds,
     }
@@ -110,11 +106,11 @@ def _rpo_bytes(driver: GroupDriver) -> float | None:
     return float(primary.dirty_bytes)
 
 
-def _service_level(driver: GroupDriver, now: float) -> ServiceLevel:
+def _service_level(driver: GroupDriver) -> ServiceLevel:
     record, failure = driver.record, driver.failure
     return assess(
         record.state,
-        recovery_point_age(now, driver.recovery_point_at),
+        driver.recovery_point_age,
         record.policy.rpo_target_seconds,
         paused=record.paused,
         failure=failure.reason if failure is not None else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from blkcolo.observe.metrics import ErrorCounter, MetricsServer
@@ -41,7 +40,7 @@ class CoordinatorService:
             settings.metrics.listen,
             metrics.registry,
             security.for_metrics(settings.metrics),
-            [GroupCollector(self._groups.drivers, time.time)],
+            [GroupCollector(self._groups.drivers)],
             self._page.pages,
         )
         self._grpc = GrpcServer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, cast
 
 from blkcolo.rpc.errors import failure_message
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def report(driver: GroupDriver) -> pb.Group:
     """Everything that GetGroup says of a group."""
-    record = driver.record
+    record, age = driver.record, driver.recovery_point_age
     group = pb.Group(
         spec=pb.GroupSpec(
             name=record.name,
@@ -34,7 +35,9 @@ def report(driver: GroupDriver) -> pb.Group:
         paused=record.paused,
         committed_epoch=record.committed,
         committed_timestamp_seconds=record.committed_at,
-        recovery_point_timestamp_seconds=driver.recovery_point_at,
+        recovery_point_timestamp_seconds=time.time() - age if age is not None else 0.0,
+        recovery_point_age_seconds=age,
+        committed_age_seconds=driver.committed_age,
         last_trigger=record.trigger_name,
         primary=driver.sides.primary,
         secondary=driver.sides.secondary,

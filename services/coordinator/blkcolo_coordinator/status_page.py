@@ -19,7 +19,6 @@ from google.protobuf.json_format import MessageToDict
 
 from blkcolo.observe.http_pages import Page
 from blkcolo.observe.on_loop import OnLoop
-from blkcolo_coordinator.core.service_level import recovery_point_age
 from blkcolo_coordinator.runs.checkpoint_run import Outcome
 from blkcolo_coordinator.runtime.group_facts import explained
 from blkcolo_coordinator.status import event, report, verb_conditions
@@ -69,7 +68,7 @@ class StatusPage:
         return {
             "version": version("blkcolo"),
             "now": now,
-            "groups": [_group(driver, now) for _, driver in drivers],
+            "groups": [_group(driver) for _, driver in drivers],
             "events": [_plain(event(each)) for each in reversed(last)],
         }
 
@@ -94,11 +93,11 @@ def _plain(message: Message) -> dict[str, Any]:
     )
 
 
-def _group(driver: GroupDriver, now: float) -> dict[str, Any]:
+def _group(driver: GroupDriver) -> dict[str, Any]:
     conditions = explained(driver)
     return {
         "group": _plain(report(driver)),
-        "rpo_seconds": recovery_point_age(now, driver.recovery_point_at),
+        "rpo_seconds": driver.recovery_point_age,
         "verbs": [_plain(verb_conditions(*each)) for each in conditions.items()],
         "checkpoints": [_checkpoint(each) for each in driver.taken],
     }

@@ -259,6 +259,8 @@ class Group(_message.Message):
     COMMITTED_EPOCH_FIELD_NUMBER: _builtins.int
     COMMITTED_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
     RECOVERY_POINT_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
+    RECOVERY_POINT_AGE_SECONDS_FIELD_NUMBER: _builtins.int
+    COMMITTED_AGE_SECONDS_FIELD_NUMBER: _builtins.int
     LAST_CHECKPOINT_FIELD_NUMBER: _builtins.int
     LAST_TRIGGER_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
@@ -281,6 +283,12 @@ class Group(_message.Message):
     """Until when all is safe: as long after the commit as nothing was written, seconds
     since 1970; 0 before the first checkpoint.
     """
+    recovery_point_age_seconds: _builtins.float
+    """How long ago that was, whatever the clock did since; absent before the first
+    checkpoint.
+    """
+    committed_age_seconds: _builtins.float
+    """The same of the commit."""
     last_trigger: _builtins.str
     """Why that one was taken: sent_bytes, buffer, max_interval, call, start."""
     primary_address: _builtins.str
@@ -319,6 +327,8 @@ class Group(_message.Message):
         committed_epoch: _builtins.int | None = ...,
         committed_timestamp_seconds: _builtins.float = ...,
         recovery_point_timestamp_seconds: _builtins.float = ...,
+        recovery_point_age_seconds: _builtins.float | None = ...,
+        committed_age_seconds: _builtins.float | None = ...,
         last_checkpoint: Global___CheckpointTimings | None = ...,
         last_trigger: _builtins.str = ...,
         failure: _types_pb2.Failure | None = ...,
@@ -328,13 +338,22 @@ class Group(_message.Message):
         secondary_address: _builtins.str = ...,
         reversed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "failure", b"failure", "last_checkpoint", b"last_checkpoint", "primary", b"primary", "secondary", b"secondary", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_age_seconds", b"_committed_age_seconds", "_committed_epoch", b"_committed_epoch", "_recovery_point_age_seconds", b"_recovery_point_age_seconds", "committed_age_seconds", b"committed_age_seconds", "committed_epoch", b"committed_epoch", "failure", b"failure", "last_checkpoint", b"last_checkpoint", "primary", b"primary", "recovery_point_age_seconds", b"recovery_point_age_seconds", "secondary", b"secondary", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "committed_epoch", b"committed_epoch", "committed_timestamp_seconds", b"committed_timestamp_seconds", "failure", b"failure", "generation", b"generation", "last_checkpoint", b"last_checkpoint", "last_trigger", b"last_trigger", "paused", b"paused", "primary", b"primary", "primary_address", b"primary_address", "recovery_point_timestamp_seconds", b"recovery_point_timestamp_seconds", "reversed", b"reversed", "secondary", b"secondary", "secondary_address", b"secondary_address", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_age_seconds", b"_committed_age_seconds", "_committed_epoch", b"_committed_epoch", "_recovery_point_age_seconds", b"_recovery_point_age_seconds", "committed_age_seconds", b"committed_age_seconds", "committed_epoch", b"committed_epoch", "committed_timestamp_seconds", b"committed_timestamp_seconds", "failure", b"failure", "generation", b"generation", "last_checkpoint", b"last_checkpoint", "last_trigger", b"last_trigger", "paused", b"paused", "primary", b"primary", "primary_address", b"primary_address", "recovery_point_age_seconds", b"recovery_point_age_seconds", "recovery_point_timestamp_seconds", b"recovery_point_timestamp_seconds", "reversed", b"reversed", "secondary", b"secondary", "secondary_address", b"secondary_address", "spec", b"spec", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__committed_age_seconds: _TypeAlias = _typing.Literal["committed_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__committed_age_seconds: _TypeAlias = _typing.Literal["_committed_age_seconds", b"_committed_age_seconds"]  # noqa: Y015
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015
+    _WhichOneofReturnType__recovery_point_age_seconds: _TypeAlias = _typing.Literal["recovery_point_age_seconds"]  # noqa: Y015
+    _WhichOneofArgType__recovery_point_age_seconds: _TypeAlias = _typing.Literal["_recovery_point_age_seconds", b"_recovery_point_age_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__committed_age_seconds) -> _WhichOneofReturnType__committed_age_seconds | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__committed_epoch) -> _WhichOneofReturnType__committed_epoch | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recovery_point_age_seconds) -> _WhichOneofReturnType__recovery_point_age_seconds | None: ...
 
 Global___Group: _TypeAlias = Group  # noqa: Y015
 

@@ -1,8 +1,7 @@
 """How much would be lost if the primary died now, against what was promised.
 
-The recovery point is the last moment whose content is safe: when the last checkpoint
-was committed, or as long after as nothing was written. Its age is what is lost in
-seconds (RPO), and what the VM wrote since is what is lost in bytes.
+The recovery point is the last moment whose content is safe (`recovery_point`). Its age
+is what is lost in seconds (RPO), and what the VM wrote since is what is lost in bytes.
 """
 
 from __future__ import annotations
@@ -37,16 +36,6 @@ class ServiceLevel(NamedTuple):
 
     level: Level
     reason: str
-
-
-def recovery_point_age(now: float, safe_at: float) -> float | None:
-    """Seconds that would be lost; None before the first checkpoint.
-
-    Args:
-        now: seconds since 1970.
-        safe_at: the same, of the recovery point; 0 before the first checkpoint.
-    """
-    return max(now - safe_at, 0.0) if safe_at else None
 
 
 def assess(

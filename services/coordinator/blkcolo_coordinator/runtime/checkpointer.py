@@ -63,8 +63,6 @@ class Checkpointer:
         self._steps = steps
         self._headway = headway
         self._wake = wake
-        #: Until when nothing was written since the last one, in seconds since 1970.
-        self.unchanged_at = 0.0
         #: True if a look found that nothing was.
         self.unchanged = False
         self._last_at: float | None = None
@@ -116,7 +114,7 @@ class Checkpointer:
         )
         self.unchanged = committed and not changed and _replicates(primary)
         if self.unchanged:
-            self.unchanged_at = time.time()
+            self._group.recovery_point.nothing_written(time.monotonic())
         return self.unchanged
 
     def due_in(self) -> float | None:
@@ -205,7 +203,6 @@ class Checkpointer:
     def _committed(self, run: CheckpointRun, trigger: Trigger) -> None:
         self.last_run = run
         self._headway.committed()
-        self.unchanged_at = 0.0  # it may be of a clock that was set back since
         self._last_at = time.monotonic()
         record = self._group.record
         self._early = policy.early(record.policy, record.name, self._last_at)

@@ -14,6 +14,7 @@ from blkcolo.errors import BlkcoloError, Reason
 from blkcolo_coordinator.core import events
 from blkcolo_coordinator.core.events import Moment
 from blkcolo_coordinator.core.group_state import ENDED, Event, GroupState, advance
+from blkcolo_coordinator.core.recovery_point import RecoveryPoint
 from blkcolo_coordinator.peers.seen_on_wire import primary_seen, secondary_seen
 from blkcolo_coordinator.record.told_changes import ToldChanges
 
@@ -56,6 +57,9 @@ class DrivenGroup:
         #: Why they are None.
         self.unanswered: tuple[BlkcoloError | None, BlkcoloError | None] = (None, None)
         self.failure: BlkcoloError | None = None
+        self.recovery_point = RecoveryPoint(
+            record.committed_at, time.time(), time.monotonic()
+        )
         self.log = _log.bind(group=record.name)
         self._told = ToldChanges(store, record.name)
 
@@ -89,9 +93,15 @@ class DrivenGroup:
         record = replace(self.record, **changes)  # type: ignore[arg-type] # by name
         found = events.between_records(self.record, record, time.time(), why)
         if not durable:
-            self.record = record
+            self._hold(record)
         self._told.save(record, durable=durable, events=found)
-        self.record = record
+        self._hold(record)
+
+    def _hold(self, record: GroupRecord) -> None:
+        before, self.record = self.record, record
+        if record.committed_at != before.committed_at:
+            now = time.time(), time.monotonic()
+            self.recovery_point.moved(record.committed_at, *now)
 
     def after(self, event: Event) -> GroupState:
         """The state that an event leads to; raises Refused."""

@@ -9,6 +9,7 @@ and `role_changes`.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from blkcolo.errors import BlkcoloError, Reason, Refused
@@ -111,15 +112,17 @@ class GroupDriver:
         return self._group.failure
 
     @property
-    def recovery_point_at(self) -> float:
-        """Until when all is safe, in seconds since 1970; 0 before the first checkpoint.
+    def recovery_point_age(self) -> float | None:
+        """Seconds that would be lost now; None before the first checkpoint; any thread.
 
         A checkpoint that nothing was written after is as good as a new one.
         """
-        committed_at = self.record.committed_at
-        return (
-            max(committed_at, self._checkpoints.unchanged_at) if committed_at else 0.0
-        )
+        return self._group.recovery_point.age(time.monotonic())
+
+    @property
+    def committed_age(self) -> float | None:
+        """Seconds since the last checkpoint was committed; None before the first."""
+        return self._group.recovery_point.committed_age(time.monotonic())
 
     @property
     def last_run(self) -> CheckpointRun | None:
