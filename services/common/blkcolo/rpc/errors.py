@@ -50,6 +50,8 @@ _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 _REASONS = frozenset(reason.value for reason in Reason)
 #: gRPC's words for a connection that was made, and then closed by the other side.
 _HUNG_UP = ("Socket closed", "reset by peer", "Broken pipe", "GOAWAY", "Stream removed")
+#: Its words for a call that broke on this side, or in between: no callee answered.
+_BROKE = ("Internal error from Core", "RST_STREAM")
 _BY_REASON = {
     Reason.WRONG_GROUP: grpc.StatusCode.NOT_FOUND,
     Reason.GROUP_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
@@ -111,7 +113,7 @@ def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
         return DeadlineMissed(
             Reason.DEADLINE, f"{peer} did not answer in time; look at it, ask again"
         )
-    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+    if _unanswered(error.code(), message):
         return Unavailable(
             Reason.PEER_UNREACHABLE,
             f"{peer} cannot be reached ({message}); {_advice(message)}",
@@ -125,6 +127,18 @@ def to_domain(error: grpc.aio.AioRpcError, peer: str) -> BlkcoloError:
     return BlkcoloError(
         Reason.INTERNAL, f"{peer} answered {error.code().name}: {message}"
     )
+
+
+def _unanswered(code: grpc.StatusCode, message: str) -> bool:
+    """True if nobody answered: of a status that carries no ErrorInfo.
+
+    A message that is being sent while the peer dies fails as INTERNAL in gRPC's core;
+    an INTERNAL that a peer answers has its ErrorInfo, or other words.
+    """
+    if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+        return True
+    broken = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+    return broken and any(words in message for words in _BROKE)
 
 
 def _advice(message: str) -> str:
