@@ -26,8 +26,9 @@ _OPTIONS = [
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.write_buffer_size", 8 << 20),
+    # While a peer is away calls fail at once, and for so long behind its return.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.use_local_subchannel_pool", 1),  # no shared back-off with a dead channel
     ("grpc.enable_http_proxy", 0),
 ]
