@@ -39,8 +39,9 @@ def _options(
 ) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name, field in model.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        if instance is not None:
+        depends = field.default_factory_takes_validated_data  # its text says on what
+        default = None if depends else field.get_default(call_default_factory=True)
+        if instance is not None and not depends:
             default = getattr(instance, name)
         section, many = _section(field.annotation)
         key = prefix + name

@@ -64,3 +64,16 @@ def test_the_order_of_volumes_counts() -> None:
     in_force = InForce(primary("x", "y"))
     assert in_force.changed(primary("y", "x")) == {"groups[vm1].volumes"}
     assert in_force.changed(primary("x", "y", "z")) == {"groups[vm1].volumes"}
+
+
+def test_a_default_that_is_given_in_so_many_words_is_no_change() -> None:
+    def primary(**options: object) -> PrimarySettings:
+        volume = {"name": "x", "path": "/x", "size": 1}
+        groups: Any = [{"name": "vm1", "volumes": [volume], **options}]
+        return PrimarySettings(data_dir="/d", groups=groups)
+
+    assert InForce(primary()).changed(primary(window_writes=1024)) == set()
+    in_force = InForce(primary(on_congestion="detach"))
+    assert in_force.changed(primary(on_congestion="detach", window_writes=0)) == set()
+    key = "groups[vm1].window_writes"
+    assert InForce(primary()).changed(primary(window_writes=512)) == {key}

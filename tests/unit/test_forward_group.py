@@ -7,6 +7,7 @@ import errno
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 from blkcolo.addresses import Address
 from blkcolo.errors import Exhausted, Refused
@@ -14,11 +15,14 @@ from blkcolo.intent.log import IntentLog
 from blkcolo.rpc.client import Dialer
 from blkcolo.storage.volume_growth import VolumeGrowth
 from blkcolo.stream import Ack, Hello, VolumeId, Welcome
+from blkcolo.v1 import coordinator_pb2 as pb
+from blkcolo_cli.render import rows
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.runtime.group import ForwardGroup
 from blkcolo_primary.runtime.link import Link
 from blkcolo_primary.runtime.stream_run import StreamRun
 from blkcolo_primary.settings import ForwardSettings
+from blkcolo_primary.status import report
 from tests.memory_files import MemoryFile, MemoryFolder
 
 SIZE = 8192
@@ -39,6 +43,22 @@ def new_group(
         VolumeGrowth(folder, "vm", volumes, disks),
         Dialer(),
     )
+
+
+def test_options_that_few_people_want_are_told_at_the_start() -> None:
+    async def scenario() -> None:
+        settings = ForwardSettings(on_congestion="detach", window_writes=64)
+        with capture_logs() as told:
+            group = new_group(MemoryFolder(), settings)
+        (line,) = told
+        assert line["log_level"] == "warning"
+        assert "a burst of 64 writes ends the protection" in line["event"]
+        status = report(group, lambda name: name)
+        assert status.warning == line["event"]
+        assert ("warning", status.warning) in rows(pb.Group(primary=status))
+        await group.close(0.0)
+
+    asyncio.run(scenario())
 
 
 def test_fence_that_is_not_stored_fails_what_waits_all_the_same() -> None:

@@ -79,12 +79,6 @@ def test_bytes_fill_the_window_though_few_writes_are_in_flight(
     assert outbox.fills(window)
 
 
-def test_a_full_window_ends_the_protection_only_by_bytes_or_as_it_was_told() -> None:
-    assert Window.chosen(4096, None, throttles=True) == Window(4096, 1024)
-    assert Window.chosen(4096, None, throttles=False) == Window(4096)
-    assert Window.chosen(4096, 64, throttles=False) == Window(4096, 64)
-
-
 _STEP = st.one_of(
     st.tuples(st.just("write"), st.integers(1, 5 * 4096)),
     st.tuples(st.just("burst"), st.integers(1, 200)),

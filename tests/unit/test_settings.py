@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from blkcolo.process.settings import ServiceSettings, SettingsError, load, show
 from blkcolo.storage.posix_files import open_image
 from blkcolo_coordinator.settings import CoordinatorSettings
 from blkcolo_node.settings import PrimarySettings, SecondarySettings
+from blkcolo_primary.settings import ForwardSettings
 
 MODELS: list[type[ServiceSettings]] = [
     CoordinatorSettings,
@@ -118,3 +120,35 @@ def test_image_that_cannot_be_created_leaves_nothing_behind(tmp_path: Path) -> N
         with pytest.raises(Invalid, match=str(path)):
             open_image(path, "disk0", size)
         assert not path.exists()
+
+
+def window_writes(**options: object) -> object:
+    """As `--show-config` shows it."""
+    volume = {"name": "d", "path": "/d", "size": 1}
+    groups: Any = [{"name": "g", "volumes": [volume], **options}]
+    shown = json.loads(show(PrimarySettings(data_dir=Path("/d"), groups=groups)))
+    return shown["groups"][0]["window_writes"]
+
+
+def test_a_default_that_depends_on_another_option_is_shown_as_it_is_in_force() -> None:
+    assert window_writes() == 1024
+    assert window_writes(on_congestion="detach") == 0
+    assert window_writes(on_congestion="detach", window_writes=4096) == 4096
+    with pytest.raises(ValueError, match="64 or more, or 0 for no bound"):
+        window_writes(window_writes=63)
+
+
+@pytest.mark.parametrize(
+    ("options", "warns"),
+    [
+        ({}, False),
+        ({"window_writes": 64}, False),
+        ({"on_congestion": "detach"}, False),
+        ({"on_congestion": "detach", "window_writes": 1024}, False),
+        ({"on_congestion": "detach", "window_writes": 64}, True),
+    ],
+)
+def test_a_window_that_a_burst_fills_is_warned_of_where_that_ends_the_protection(
+    options: dict[str, Any], warns: bool
+) -> None:
+    assert ("leave window_writes out" in ForwardSettings(**options).warning) is warns

@@ -102,6 +102,8 @@ def rows(group: pb.Group) -> list[tuple[str, str]]:
             lines.append(("to send again", _dirty(p)))
         if p.state == types_pb2.FORWARD_STATE_RESYNCING:
             lines.append(("resync", _resync(p)))
+        if p.warning:
+            lines.append(("warning", p.warning))
         if p.HasField("verify"):
             lines.append(("verify", _verify(p)))
     if has_s:

@@ -8,6 +8,15 @@ from pydantic import Field, field_validator
 
 from blkcolo.process.settings import ByteSize, Section
 
+#: A write of 4 KiB costs the secondary some 8 us: so many are applied within 10 ms.
+_USUAL_WRITES = 1024
+#: Fewer would make every checkpoint and every small batch wait.
+_FEWEST_WRITES = 64
+
+
+def _usual_writes(given: dict[str, object]) -> int:
+    return 0 if given.get("on_congestion") == "detach" else _USUAL_WRITES
+
 
 class ForwardSettings(Section):
     """A group in the primary's role."""
@@ -17,18 +26,18 @@ class ForwardSettings(Section):
     in memory, or when it is on the secondary's disk. Later is slower and loses less."""
     window_bytes: ByteSize = Field(32 << 20, ge=1 << 20)
     """Bytes in flight to the secondary; bounds memory and what a lost link loses."""
-    window_writes: int | None = Field(None, ge=64)
+    on_congestion: Literal["throttle", "detach"] = "throttle"
+    """When the window is full: let the VM wait, or go on unprotected."""
+    window_writes: int = Field(default_factory=_usual_writes, ge=0)
     """Writes in flight to the secondary; bounds how long a checkpoint waits for what
-    came before it. By default 1024; with `detach` there is no such bound by default,
-    since there a full window ends the protection."""
+    came before it. 0: no bound. By default 1024, and 0 with `detach`, since a full
+    window ends the protection there."""
     batch_bytes: ByteSize = Field(2 << 20, ge=4096, le=4 << 20)
     """Data in one message; larger is more throughput, smaller less delay."""
     gather_seconds: float = Field(0.002, ge=0, le=1)
     """With `async`: how long a write may wait for others to share its message. Longer
     costs less CPU a write, and a dead primary loses that much more; a checkpoint never
     waits for it."""
-    on_congestion: Literal["throttle", "detach"] = "throttle"
-    """When the window is full: let the VM wait, or go on unprotected."""
     on_disconnect: Literal["continue", "freeze"] = "continue"
     """When the link is lost: let the VM write on unprotected, or let it wait."""
     durability: Literal["process", "host"] = "process"
@@ -41,6 +50,24 @@ class ForwardSettings(Section):
     rests at times, and slows down where the VM had more than twice the speed then."""
     link_timeout_seconds: float = Field(8.0, gt=0)
     """A secondary that makes no progress for this long counts as lost."""
+
+    @field_validator("window_writes")
+    @classmethod
+    def _enough(cls, writes: int) -> int:
+        if 0 < writes < _FEWEST_WRITES:
+            raise ValueError(f"give {_FEWEST_WRITES} or more, or 0 for no bound")
+        return writes
+
+    @property
+    def warning(self) -> str:
+        """What these options do that few people want; empty where there is nothing."""
+        if self.on_congestion != "detach" or not 0 < self.window_writes < _USUAL_WRITES:
+            return ""
+        return (
+            f"with on_congestion = detach a burst of {self.window_writes} writes ends"
+            " the protection, under load before there is any; leave window_writes out,"
+            f" or give {_USUAL_WRITES} or more, or choose throttle"
+        )
 
     @field_validator("region_size")
     @classmethod

@@ -51,6 +51,7 @@ def report(group: ForwardGroup, nbd_uri: Callable[[str], str]) -> pb.ForwardStat
         ack_policy=types_pb2.AckPolicy.Value(policy),
         last_verified_checkpoint=group.verify.verified.checkpoint,
         last_verified_timestamp_seconds=group.verify.verified.completed_at,
+        warning=group.settings.warning,
         stop_mark=core.standing.stop_mark,
     )
     run = group.streams.resync_run

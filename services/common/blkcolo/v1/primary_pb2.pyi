@@ -372,6 +372,7 @@ class ForwardStatus(_message.Message):
     LAST_VERIFIED_CHECKPOINT_FIELD_NUMBER: _builtins.int
     LAST_VERIFIED_TIMESTAMP_SECONDS_FIELD_NUMBER: _builtins.int
     STOP_MARK_FIELD_NUMBER: _builtins.int
+    WARNING_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     state: _types_pb2.ForwardState.ValueType
@@ -422,6 +423,8 @@ class ForwardStatus(_message.Message):
     """When the last verify was complete, seconds since 1970; 0 before the first."""
     stop_mark: _builtins.int
     """Another one behind each StopReplication, and each restart: what a start names."""
+    warning: _builtins.str
+    """What its options do that few people want, and what to do; empty: nothing."""
     @_builtins.property
     def failure(self) -> _types_pb2.Failure:
         """The last failure; absent if there is none."""
@@ -470,10 +473,11 @@ class ForwardStatus(_message.Message):
         last_verified_checkpoint: _builtins.int | None = ...,
         last_verified_timestamp_seconds: _builtins.float = ...,
         stop_mark: _builtins.int = ...,
+        warning: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "failure", b"failure", "last_verified_checkpoint", b"last_verified_checkpoint", "resync_eta_seconds", b"resync_eta_seconds", "verify", b"verify"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "last_write_timestamp_seconds", b"last_write_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "records_in_epoch", b"records_in_epoch", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "stop_mark", b"stop_mark", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch", "_dirty_bytes", b"_dirty_bytes", "_last_verified_checkpoint", b"_last_verified_checkpoint", "_resync_eta_seconds", b"_resync_eta_seconds", "ack_policy", b"ack_policy", "acked_bytes", b"acked_bytes", "committed_epoch", b"committed_epoch", "dirty_bytes", b"dirty_bytes", "epoch", b"epoch", "failure", b"failure", "generation", b"generation", "group", b"group", "in_flight_bytes", b"in_flight_bytes", "last_verified_checkpoint", b"last_verified_checkpoint", "last_verified_timestamp_seconds", b"last_verified_timestamp_seconds", "last_write_timestamp_seconds", b"last_write_timestamp_seconds", "nbd_uris", b"nbd_uris", "protected", b"protected", "records_in_epoch", b"records_in_epoch", "resent_bytes", b"resent_bytes", "resync_bytes_per_second", b"resync_bytes_per_second", "resync_done_bytes", b"resync_done_bytes", "resync_eta_seconds", b"resync_eta_seconds", "resync_plan", b"resync_plan", "resync_total_bytes", b"resync_total_bytes", "sent_bytes", b"sent_bytes", "sent_bytes_in_epoch", b"sent_bytes_in_epoch", "state", b"state", "stop_mark", b"stop_mark", "throttled", b"throttled", "unreplicated_bytes", b"unreplicated_bytes", "verify", b"verify", "volumes", b"volumes", "warning", b"warning"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__committed_epoch: _TypeAlias = _typing.Literal["committed_epoch"]  # noqa: Y015
     _WhichOneofArgType__committed_epoch: _TypeAlias = _typing.Literal["_committed_epoch", b"_committed_epoch"]  # noqa: Y015

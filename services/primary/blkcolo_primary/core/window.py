@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-#: A write of 4 KiB costs the secondary some 8 us: so many are applied within 10 ms.
-_USUAL_WRITES = 1024
-
 
 class Window(NamedTuple):
     """A bound by bytes and by writes; it is full when either is reached.
@@ -19,17 +16,6 @@ class Window(NamedTuple):
 
     bytes: int
     writes: float = math.inf
-
-    @classmethod
-    def chosen(cls, of_bytes: int, of_writes: int | None, *, throttles: bool) -> Window:
-        """The window by the options of a group.
-
-        Where a full one ends the protection instead of holding the VM up, a burst of
-        small writes shall not fill it, unless a number of writes was asked for.
-        """
-        if of_writes is not None:
-            return cls(of_bytes, of_writes)
-        return cls(of_bytes, _USUAL_WRITES) if throttles else cls(of_bytes)
 
     @property
     def half(self) -> Window:

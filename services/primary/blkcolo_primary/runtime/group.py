@@ -6,6 +6,7 @@ Its streams are the business of `streams`, what the VM writes that of `vm_writes
 from __future__ import annotations
 
 import errno
+import math
 import secrets
 from contextlib import suppress
 from time import perf_counter
@@ -113,6 +114,8 @@ class ForwardGroup:
             work=self.work,
             changed=self.changed,
         )
+        if settings.warning:
+            _log.warning(settings.warning, group=name)
         self._closing = False
         self.stalls = LatencyHistogram()
         self._clearing = IntentClearing(self.core, self.vm_writes)
@@ -301,11 +304,7 @@ def _core(
         folder,
         intent,
         settings.batch_bytes,
-        Window.chosen(
-            settings.window_bytes,
-            settings.window_writes,
-            throttles=settings.on_congestion == "throttle",
-        ),
+        Window(settings.window_bytes, settings.window_writes or math.inf),
         host=settings.durability == "host",
         leaves_to_resync=settings.ack_policy == "async",
         first_stop_mark=secrets.randbits(62) + 1,
