@@ -72,11 +72,13 @@ sim: $(TEST_STAMP) ## Simulate SEEDS=500 FROM=0, or replay SEED=7 TRACE=1.
 	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS) --start $(FROM))
 
 BENCHES := compare checkpoints failover cpu floors cost scale coordinator cores resync growth disk memory
+# One word for the shell, whatever is in it; nothing where nothing was named.
+option = $(if $2,$1='$(subst ','\'',$2)')
 # All that was named, to every command: each refuses what it does not take.
-BENCH_OPTIONS = $(if $(DIR),--dir=$(DIR)) $(if $(DISK),--disk=$(DISK)) $(if $(ONLY),--only=$(ONLY)) \
-	$(if $(SIZE),--size=$(SIZE)) $(if $(SECONDS),--seconds=$(SECONDS)) $(if $(ROUNDS),--rounds=$(ROUNDS)) \
-	$(if $(QUICK),--quick=$(QUICK))
-BENCH_OUT = $(if $(OUT),--out=$(OUT))
+BENCH_OPTIONS = $(call option,--dir,$(DIR)) $(call option,--disk,$(DISK)) $(call option,--only,$(ONLY)) \
+	$(call option,--size,$(SIZE)) $(call option,--seconds,$(SECONDS)) $(call option,--rounds,$(ROUNDS)) \
+	$(call option,--quick,$(QUICK))
+BENCH_OUT = $(call option,--out,$(OUT))
 
 # docs/performance.md says what each measures, and which of the options it takes.
 .PHONY: bench bench-all $(BENCHES:%=bench-%)
@@ -91,7 +93,7 @@ bench-all: $(BENCH_STAMP) ## All benchmarks, half an hour (DIR= DISK= ONLY=cpu,c
 
 .PHONY: bench-docs
 bench-docs: $(BENCH_STAMP) ## Take what was measured (OUT=) as the docs' figures and tables.
-	@$(BIN)/python -m tests.bench docs $(BENCH_OPTIONS) $(if $(OUT),--from=$(OUT))
+	@$(BIN)/python -m tests.bench docs $(BENCH_OPTIONS) $(call option,--from,$(OUT))
 
 .PHONY: bench-counts
 bench-counts: $(TEST_STAMP) ## Take the hot paths' operation counts as what is allowed.

@@ -311,8 +311,8 @@ def started(stack: S) -> Iterator[S]:
         stack.wait_state(PROTECTED)
         yield stack
     except BaseException:
-        test = os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]
-        sys.stderr.write(f"rerun alone: pytest '{test}'; logs in {stack.folder}\n")
+        if test := os.environ.get("PYTEST_CURRENT_TEST", "").split(" ")[0]:
+            sys.stderr.write(f"rerun alone: pytest '{test}'; logs in {stack.folder}\n")
         raise
     finally:
         stack.close()

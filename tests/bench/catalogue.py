@@ -88,9 +88,9 @@ BENCHES = (
         "checkpoints",
         "The VM's stall at 20 checkpoints a second, their duration and its parts, at"
         " full load and paced at half of it, and how it grows with what is buffered",
-        Settings(_GIB, 10),
-        Settings(64 * _MIB, 2, quick=True),
-        120,
+        Settings(_GIB, 4, 5),
+        Settings(64 * _MIB, 1, 2, quick=True),
+        150,
         checkpoints.measure,
     ),
     Bench(
@@ -163,11 +163,11 @@ BENCHES = (
         "growth",
         "CPU and memory by write rate, volume size, volumes, groups, and blocks that an"
         " epoch overwrites; of holes and filled; with a plot",
-        Settings(4 * _GIB, 4),
+        Settings(2 * _GIB, 4),
         Settings(256 * _MIB, 1, quick=True),
-        190,
+        240,
         growth.measure,
-        least_room=6 * _GIB,  # both sides of 512 thousand blocks, and the rest
+        least_room=7 * _GIB,  # both sides of 512 thousand blocks, and their undo
     ),
     Bench(
         "disk",

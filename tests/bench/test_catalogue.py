@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 
 import pytest
@@ -25,9 +26,9 @@ def test_make_has_a_target_for_each_benchmark_and_help_names_it() -> None:
 def test_make_hands_all_that_was_named_to_the_command(
     target: str,
 ) -> None:
-    named = ("DIR=a", "DISK=b", "ONLY=c", "SIZE=d", "SECONDS=0", "ROUNDS=0", "QUICK=0")
-    said = _make("-n", target, *named, "OUT=g").split()
-    for each in (*named, "OUT=g"):
+    named = ("DIR=a b", "DISK=it's", "ONLY=c, d", "SIZE=e", "SECONDS=0", "ROUNDS=0")
+    said = shlex.split(_make("-n", target, *named, "QUICK=0", "OUT=g h"))
+    for each in (*named, "QUICK=0", "OUT=g h"):
         name, value = each.split("=")
         assert f"--{name.lower()}={value}" in said
 
@@ -36,10 +37,10 @@ def test_the_goals_are_met_or_missed_only_by_runs_with_their_settings() -> None:
     bench = BY_NAME["checkpoints"]
     asked = bench.settings
     judged = [asked, replace(asked, seconds=30)]
-    other = [bench.quick, replace(asked, size=64 << 20), replace(asked, seconds=5)]
+    other = [bench.quick, replace(asked, size=64 << 20), replace(asked, seconds=3)]
     assert not any(bench.not_judged(each, "tmpfs") for each in judged)
     assert all(bench.not_judged(each, "tmpfs") for each in other)
-    assert "1 GiB, 10 s a load" in bench.not_judged(other[1], "tmpfs")
+    assert "1 GiB, 5 rounds, 4 s a load" in bench.not_judged(other[1], "tmpfs")
     assert "not on ext4" in bench.not_judged(asked, "ext4")
     assert not BY_NAME["disk"].not_judged(BY_NAME["disk"].settings, "ext4")
 

@@ -7,11 +7,18 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
+from cyclopts import (
+    App,
+    CycloptsError,
+    Parameter,
+    UnknownCommandError,
+    UnknownOptionError,
+)
 from rich.console import Console
 
 from tests.bench.catalogue import BENCHES, BY_NAME, Bench
@@ -31,7 +38,7 @@ from tests.bench.command.progress import progress
 from tests.bench.guard import baseline, hot_paths
 from tests.bench.measure import speed
 from tests.bench.measure.run import Run
-from tests.bench.report import page, plots, record, tables
+from tests.bench.report import page, plots, record, terminal
 from tests.bench.report.record import Machine, Record
 
 if TYPE_CHECKING:
@@ -43,6 +50,9 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE = range(3)
 
 
 def _usage(error: CycloptsError) -> str:
+    if isinstance(error, UnknownCommandError):
+        commands = ", ".join([*BY_NAME, "all", "docs", "counts"])
+        return f"{' '.join((error.unused_tokens or [])[:1])}: none of {commands}"
     if isinstance(error, UnknownOptionError):
         command = " ".join(error.command_chain or ())
         return f"{command} has no {error.token.keyword}: leave it out"
@@ -52,6 +62,7 @@ def _usage(error: CycloptsError) -> str:
 app = App(
     name="bench",
     help="This system and its peers, measured; JSON, plots and tables.",
+    version=version("blkcolo"),
     exit_on_error=False,
     print_error=False,
     result_action="return_value",
@@ -101,7 +112,7 @@ def _run(asked: _Asked) -> None:
     speeds = before, speed.now()
     taken = Record(bench.name, settings, machine, found, not_judged, speeds)
     stem = asked.out / bench.name
-    tables.show(taken, console)
+    terminal.show(taken, console)
     taken.save(stem.with_suffix(".json"))
     saved = f"{stem}.json"
     if plots.save(taken, stem.with_suffix(".png")):
@@ -131,9 +142,14 @@ for _bench in BENCHES:
 
 
 def _names(only: str) -> list[str]:
-    names = only.split(",") if only else list(BY_NAME)
+    """Each that was named once, in that order; all where none was named."""
+    if not only:
+        return list(BY_NAME)
+    names = list(dict.fromkeys(name.strip() for name in only.split(",")))
     if unknown := [name for name in names if name not in BY_NAME]:
-        message = f"{', '.join(unknown)}: none of {', '.join(BY_NAME)}"
+        message = (
+            f"{', '.join(unknown) or 'an empty name'}: none of {', '.join(BY_NAME)}"
+        )
         raise ready.NotReadyError(message)
     return names
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.report.record import file_system
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.bench.catalogue import Bench
     from tests.bench.report.settings import Settings
 
@@ -38,7 +37,7 @@ def check_folder(bench: Bench, settings: Settings, folder: Path, option: str) ->
         message = f"{bench.name}: {folder.resolve()} is tmpfs, no disk: {another}"
         raise NotReadyError(message)
     _check_writable(folder, another)
-    free, needed = shutil.disk_usage(folder).free, bench.room(settings)
+    free, needed = _free(folder), bench.room(settings)
     if free < needed:
         smaller = "" if settings.size is None else ", or a smaller size (SIZE=)"
         message = (
@@ -46,6 +45,21 @@ def check_folder(bench: Bench, settings: Settings, folder: Path, option: str) ->
             f" and {free // _MIB:,} MiB are free: {another}{smaller}"
         )
         raise NotReadyError(message)
+
+
+def _free(folder: Path) -> int:
+    """Bytes that files may take there; those of a tmpfs live in memory."""
+    free = shutil.disk_usage(folder).free
+    return min(free, _memory()) if file_system(folder) == "tmpfs" else free
+
+
+def _memory() -> int:
+    """Bytes of memory that nobody would miss."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, value = line.split(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    raise AssertionError
 
 
 def check_out(out: Path) -> None:

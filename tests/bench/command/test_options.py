@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.bench.catalogue import BY_NAME
-from tests.bench.command import ready
+from tests.bench.command import ready, stopping
 from tests.bench.command.app import app, main
 from tests.bench.report import page
 from tests.bench.report.findings import Found
 from tests.bench.report.record import Machine, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _MACHINE = Machine(2, "6.1.0-x", "3.11.2", "tmpfs", 0.25, "2026-11-25")
@@ -51,12 +53,36 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("all --disk /nonexistent", "Name a folder that exists"),
         ("docs --from /nonexistent", "Name a folder that exists"),
         ("all --only cpu,cups", "cups: none of compare"),
+        ("all --only cpu,", "an empty name: none of compare"),
+        ("bogus --size 1G", "bogus: none of compare, checkpoints"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
     arguments: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in _refused(capsys, *arguments.split())
+
+
+def test_all_takes_names_with_blanks_between_and_each_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run_apart(command: Sequence[str]) -> int:
+        ran.append(command[3])
+        return 0
+
+    monkeypatch.setattr(stopping, "run_apart", run_apart)
+    out = str(tmp_path)
+    asked = ("--only", "floors, cores,floors", "--quick", "--dir", out, "--out", out)
+    assert main(["all", *asked]) == 0
+    assert ran == ["floors", "cores"]
+    assert "2 benchmarks in" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("blkcolo")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +126,17 @@ def test_no_benchmark_begins_where_one_has_no_room_for_its_images(
     said = _refused(capsys, "all", "--only", "cores,disk", *where)
     assert "disk needs 3,328 MiB in" in said
     assert "1,024 MiB are free: name another folder (DISK=)" in said
+
+
+def test_a_tmpfs_has_no_more_room_than_there_is_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "file_system", lambda _: "tmpfs")
+    monkeypatch.setattr(ready, "_memory", lambda: 100 << 20)
+    where = ("--dir", str(tmp_path), "--out", str(tmp_path / "out"))
+    said = _refused(capsys, "cores", *where)
+    assert "cores needs 512 MiB in" in said
+    assert "100 MiB are free: name another folder (DIR=)" in said
 
 
 def test_a_disk_that_is_tmpfs_is_refused(

@@ -91,3 +91,27 @@ def test_one_that_is_told_to_end_leaves_no_process_and_no_image(
         assert not _session(started.pid)
     assert not list(images.iterdir())
     assert not list(out.iterdir())
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(60)
+def test_ctrl_c_while_processes_of_its_own_answer_shows_no_traceback(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-m", "tests.bench", "coordinator", "--quick"]
+    where = ("--dir", str(tmp_path), "--out", str(tmp_path / "out"))
+    with (tmp_path / "said").open("w+b") as said:
+        started = subprocess.Popen(
+            [*command, *where], start_new_session=True, stdout=said, stderr=said
+        )
+        try:
+            # Its nodes answer when it says so.
+            wait_until(lambda: said.seek(0) or said.read(), "it measures", 40)
+            os.killpg(started.pid, signal.SIGINT)
+            assert started.wait(_END_SECONDS) == 130
+            wait_until(lambda: not _session(started.pid), "all have ended")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
+            started.wait()
+    assert "Traceback" not in (tmp_path / "said").read_text()

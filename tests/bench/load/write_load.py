@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import random
 import select
+import signal
 import struct
 from array import array
 from concurrent.futures import ProcessPoolExecutor
@@ -49,7 +50,11 @@ def in_background(
 ) -> Iterator[Future[array[int]]]:
     """Runs `completions` in a process of its own; the Future has what it returns."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+    # Ctrl-C reaches that process as well: it ends with what it was asked for.
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(
+        1, mp_context=spawn, initializer=signal.signal, initargs=ignored
+    ) as pool:
         yield pool.submit(completions, uri, load, seconds, size, rate)
 
 

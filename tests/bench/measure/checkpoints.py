@@ -13,7 +13,7 @@ against the schedule.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,8 +40,6 @@ _NS_PER_MS = 1_000_000
 _PER_SECOND = 20
 _PERIOD_NS = 1000 * _NS_PER_MS // _PER_SECOND
 _QD32 = BY_NAME["4k randwrite QD32"]
-#: Runs without and with checkpoints take turns, so that both meet the same machine.
-_ROUNDS = 3
 #: Of the rate at full load, which keeps the window full: a VM that leaves room.
 _PACED = 0.5
 
@@ -60,9 +58,9 @@ class Call(NamedTuple):
         return (self.ended - self.began) / _NS_PER_MS
 
 
-@dataclass
+@dataclass(frozen=True)
 class Observed:
-    """What the runs of one kind found, at one load.
+    """What one run found.
 
     Attributes:
         gaps_ms: the longest gap between completions around each tick of the clock.
@@ -71,25 +69,28 @@ class Observed:
         seconds: how long that took.
     """
 
-    gaps_ms: list[float] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
-    writes: int = 0
-    seconds: float = 0.0
+    gaps_ms: list[float]
+    calls: list[Call]
+    writes: int
+    seconds: float
 
-    def add(
-        self, completions: array[int], ticks: Sequence[int], calls: Sequence[Call]
-    ) -> None:
-        """Takes a run in: what of it lies between its first and last completion."""
-        self.gaps_ms += [
-            longest_gap(completions, tick, tick + _PERIOD_NS) / _NS_PER_MS
-            for tick in ticks
-            if covers(completions, tick, tick + _PERIOD_NS)
-        ]
-        self.calls += [
-            call for call in calls if covers(completions, call.began, call.ended)
-        ]
-        self.writes += len(completions)
-        self.seconds += (completions[-1] - completions[0]) / 1e9
+    @classmethod
+    def of(
+        cls, completions: array[int], ticks: Sequence[int], calls: Sequence[Call]
+    ) -> Observed:
+        """What of a run lies between its first and last completion."""
+        return cls(
+            gaps_ms=[
+                longest_gap(completions, tick, tick + _PERIOD_NS) / _NS_PER_MS
+                for tick in ticks
+                if covers(completions, tick, tick + _PERIOD_NS)
+            ],
+            calls=[
+                call for call in calls if covers(completions, call.began, call.ended)
+            ],
+            writes=len(completions),
+            seconds=(completions[-1] - completions[0]) / 1e9,
+        )
 
     @property
     def writes_a_second(self) -> float:
@@ -102,16 +103,29 @@ class Observed:
         return len({call.epoch for call in self.calls}) / self.seconds
 
 
-@dataclass
-class AtLoad:
-    """The runs at one load: without checkpoints and with them."""
+class Round(NamedTuple):
+    """A run without checkpoints, and one with them."""
 
-    without: Observed = field(default_factory=Observed)
-    during: Observed = field(default_factory=Observed)
+    without: Observed
+    during: Observed
 
     def figures(self) -> list[Finding]:
-        """What checkpoints cost at this load."""
+        """What checkpoints cost in it."""
         return [*_stall(self.without, self.during), *_duration(self.during)]
+
+
+def over(rounds: Sequence[Round]) -> list[Finding]:
+    """Each figure of the rounds at one load: median, and smallest to largest."""
+    found = []
+    for alike in zip(*(each.figures() for each in rounds), strict=True):
+        values = [each.reached for each in alike]
+        found.append(_spread(alike[0], values))
+    return found
+
+
+def _spread(figure: Finding, values: Sequence[float]) -> Finding:
+    spread = (min(values), max(values))
+    return figure._replace(reached=median(values), spread=spread)
 
 
 def measure(run: Run) -> Found:
@@ -122,33 +136,39 @@ def measure(run: Run) -> Found:
         stack.pause()
         run.say("full load")
         full = _at_load(stack, run)
-        rate = full.during.writes_a_second * _PACED
+        rate = _PACED * median(each.during.writes_a_second for each in full)
         run.say(f"paced at {rate:,.0f} writes a second")
         paced = _at_load(stack, run, rate)
         run.say("by what is buffered")
         small = _commit_ms(stack, _MIB, size)
         large = _commit_ms(stack, size, size)
     found = [
-        *full.figures(),
-        Finding("checkpoint of 1 MiB, p50", small, "ms"),
-        Finding(f"checkpoint of {size // _MIB} MiB, p50", large, "ms"),
-        Finding("ratio of the two", large / small, "x", 2),
+        *over(full),
+        _spread(Finding("checkpoint of 1 MiB, p50", 0, "ms"), small),
+        _spread(Finding(f"checkpoint of {size // _MIB} MiB, p50", 0, "ms"), large),
+        Finding("ratio of the two", median(large) / median(small), "x", 2),
     ]
-    return Found(found, [side_by_side(full.figures(), paced.figures(), rate)])
+    return Found(found, [side_by_side(over(full), over(paced), rate)])
 
 
-def _at_load(stack: Stack, run: Run, rate: float | None = None) -> AtLoad:
-    """Each kind of run is as many seconds long as a load is."""
-    found = AtLoad()
-    uri, seconds = stack.uri("primary"), run.seconds / _ROUNDS
-    for _ in range(_ROUNDS):
-        for observed in (found.without, found.during):
-            load = (uri, _QD32, seconds, run.size, rate)
-            with write_load.in_background(*load) as writes:
-                with_them = observed is found.during
-                ticks, calls = _tick(stack, writes, checkpoints=with_them)
-                observed.add(writes.result(), ticks, calls)
-    return found
+def _at_load(stack: Stack, run: Run, rate: float | None = None) -> list[Round]:
+    """Runs without and with checkpoints take turns: both meet the same machine."""
+    return [
+        Round(
+            _observed(stack, run, rate, checkpoints=False),
+            _observed(stack, run, rate, checkpoints=True),
+        )
+        for _ in range(run.rounds)
+    ]
+
+
+def _observed(
+    stack: Stack, run: Run, rate: float | None, *, checkpoints: bool
+) -> Observed:
+    load = (stack.uri("primary"), _QD32, run.seconds, run.size, rate)
+    with write_load.in_background(*load) as writes:
+        ticks, calls = _tick(stack, writes, checkpoints=checkpoints)
+        return Observed.of(writes.result(), ticks, calls)
 
 
 def side_by_side(full: list[Finding], paced: list[Finding], rate: float) -> Grid:
@@ -248,8 +268,8 @@ def _duration(during: Observed) -> list[Finding]:
     ]
 
 
-def _commit_ms(stack: Stack, amount: int, size: int) -> float:
-    """The median time of a checkpoint of so many buffered bytes, all applied."""
+def _commit_ms(stack: Stack, amount: int, size: int) -> list[float]:
+    """The times of checkpoints of so many buffered bytes, all applied."""
     block = min(amount, _MIB)
     load = Load("fill", "write", block, 8)
     times = []
@@ -259,4 +279,4 @@ def _commit_ms(stack: Stack, amount: int, size: int) -> float:
         began = time.perf_counter()
         stack.take_checkpoint()
         times.append(timed_ms(began))
-    return median(times)
+    return times

@@ -23,6 +23,8 @@ _MIB = 1 << 20
 _SIZE = 64 * _MIB
 _MANY = (20, 5)
 _IDLE_SECONDS = 10
+#: NBD clients beside one a volume.
+_SPARE_CONNECTIONS = 10
 #: Until groups that write nothing count as quiet.
 _QUIET_SECONDS = 2
 
@@ -35,7 +37,10 @@ class ManyGroups(Stack):
         super().__init__(folder, sizes=(_SIZE,))
         self.groups = groups
         for name in ("primary", "secondary"):
-            text = f'nbd.listen = "127.0.0.1:{self.nbd[name]}"\n'
+            text = (
+                f'nbd.listen = "127.0.0.1:{self.nbd[name]}"\n'
+                f"nbd.max_connections = {_SPARE_CONNECTIONS + groups * volumes}\n"
+            )
             for group in range(groups):
                 text += f'[[groups]]\nname = "vm{group}"\n'
                 for volume in range(volumes):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import signal
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -169,6 +170,8 @@ def process() -> Iterator[Nodes]:
 
 
 def _run(told: Connection) -> None:
+    # Ctrl-C reaches this process as well: the benchmark's own ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     uvloop.run(_serve(told))
 
 
@@ -181,5 +184,6 @@ async def _serve(told: Connection) -> None:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     told.send(port)
-    await asyncio.to_thread(told.recv)
+    with contextlib.suppress(EOFError):  # nobody is left to say so
+        await asyncio.to_thread(told.recv)
     await server.stop(1)

@@ -45,13 +45,25 @@ class Grid(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One plot: lines by name, each a list of (x, y)."""
+    """One plot: lines by name, each a list of (x, y).
+
+    Attributes:
+        title: what it shows.
+        x_label: of the variable.
+        y_label: the unit of all lines.
+        lines: one a service.
+        log_x: a doubling is a step.
+        step: of x, by which a law of these points is told; 0 for none to be told.
+        step_name: of it: "per 1,000 writes/s".
+    """
 
     title: str
     x_label: str
     y_label: str
     lines: dict[str, list[tuple[float, float]]]
     log_x: bool = False
+    step: float = 0
+    step_name: str = ""
 
 
 @dataclass(frozen=True)

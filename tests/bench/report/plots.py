@@ -6,16 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from tests.bench.load.loads import BY_NAME
 from tests.bench.report import results
+from tests.bench.report.laws import law
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tests.bench.report.findings import Panel, Rates
+    from tests.bench.report.laws import Law
     from tests.bench.report.record import Record
 
-#: From so many points on a line needs no marks.
-_FEW_POINTS = 20
 _COLUMNS = 3
+#: The two costs of a variable stand side by side.
+_PANEL_COLUMNS = 2
+#: So many places on a line of a law.
+_LINE_PLACES = 200
 _COLOURS = ("#2a6f97", "#bc4b51", "#8a9a5b", "#9c89b8", "#d9a441")
 
 
@@ -39,8 +44,10 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def _axes(pyplot: Any, count: int, height: float) -> tuple[Any, Any]:
-    columns = min(count, _COLUMNS)
+def _axes(
+    pyplot: Any, count: int, height: float, columns: int = _COLUMNS
+) -> tuple[Any, Any]:
+    columns = min(count, columns)
     rows = -(-count // columns)
     figure, axes = pyplot.subplots(
         rows,
@@ -65,24 +72,41 @@ def _finish(pyplot: Any, figure: Any, path: Path) -> None:
 
 def _save_panels(panels: list[Panel], path: Path) -> None:
     pyplot = _pyplot()
-    figure, axes = _axes(pyplot, len(panels), 3.2)
+    figure, axes = _axes(pyplot, len(panels), 2.9, _PANEL_COLUMNS)
     for axis, panel in zip(axes.flat, panels, strict=False):
         for colour, (name, points) in zip(_COLOURS, panel.lines.items(), strict=False):
-            x, y = [x for x, _ in points], [y for _, y in points]
-            style = {"marker": "o"} if len(points) < _FEW_POINTS else {}
-            axis.plot(x, y, markersize=4, color=colour, label=name, **style)
-        if panel.log_x:
-            axis.set_xscale("log", base=2)
-            ticks = [x for x, _ in next(iter(panel.lines.values()))]
-            axis.set_xticks(ticks, [f"{each:g}" for each in ticks])
-        else:
-            axis.locator_params(axis="x", nbins=5)
-        axis.set_title(panel.title, fontsize=10, loc="left")
-        axis.set_xlabel(panel.x_label, fontsize=8)
-        axis.set_ylabel(panel.y_label, fontsize=8)
-        axis.set_ylim(bottom=0)
-        axis.legend(fontsize=8, frameon=False)
+            x, y = zip(*points, strict=True)
+            if panel.step:
+                axis.plot(x, y, "o", markersize=4, color=colour, label=name)
+                axis.plot(*_line(x, law(points)), linewidth=1, color=colour)
+            else:
+                axis.plot(x, y, color=colour, label=name)
+        _label(axis, panel)
     _finish(pyplot, figure, path)
+
+
+def _line(x: Sequence[float], found: Law) -> tuple[list[float], list[float]]:
+    """Places between the first and the last x, and what the law says there."""
+    first, last = min(x), max(x)
+    step = (last - first) / (_LINE_PLACES - 1)
+    places = [first + step * number for number in range(_LINE_PLACES)]
+    return places, [found.at(place) for place in places]
+
+
+def _label(axis: Any, panel: Panel) -> None:
+    axis.set_title(panel.title, fontsize=10, loc="left")
+    axis.set_xlabel(panel.x_label, fontsize=8)
+    axis.set_ylabel(panel.y_label, fontsize=8)
+    if panel.log_x:
+        axis.set_xscale("log", base=2)
+        ticks = [x for x, _ in next(iter(panel.lines.values()))]
+        axis.set_xticks(ticks, [f"{each:,g}" for each in ticks])
+    else:
+        axis.locator_params(axis="x", nbins=8)
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+    # Room for the legend above all points, wherever they are.
+    axis.set_ylim(0, 1.25 * max(y for line in panel.lines.values() for _, y in line))
+    axis.legend(fontsize=8, frameon=False, loc="upper left", ncols=len(panel.lines))
 
 
 def _save_rates(rates: Rates, path: Path) -> None:

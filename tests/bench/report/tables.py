@@ -1,26 +1,21 @@
-"""The tables of a record: markdown for the docs, colour for a terminal."""
+"""The tables of a record: what is in them, and as markdown for the docs."""
 
 from __future__ import annotations
 
-import operator
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
-from rich.table import Table as RichTable
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench.peers import pair
 from tests.bench.report import results
+from tests.bench.report.laws import law
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.console import Console
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tests.bench.report.findings import Grid, Panel, Rates
+    from tests.bench.report.laws import Law
     from tests.bench.report.record import Record
 
-_FEW_POINTS = 20
 _QUICK = "**A quick run, to see that it works: these are no figures to go by.**"
-_COLOURS = {"met": "green", "missed": "red"}
 
 
 class Table(NamedTuple):
@@ -36,6 +31,8 @@ def tables(record: Record) -> Iterator[Table]:
     found = record.found
     if found.rates:
         yield _rates(found.rates)
+    yield from _points(found.panels)
+    yield from _laws(found.panels)
     for grid in found.grids:
         yield _grid(grid)
     if found.findings:
@@ -47,88 +44,19 @@ def markdown(record: Record) -> str:
     parts = ["\n".join(_markdown_lines(each)) for each in tables(record)]
     if record.settings.quick:
         parts.insert(0, _QUICK)
-    parts += _not_judged(record)
-    parts += [f"After the run: {peer}: {text}." for peer, text in _checks(record)]
+    parts += not_judged(record)
+    parts += [
+        f"After the run: {peer}: {text}." for peer, text in record.found.checks.items()
+    ]
     parts.append(f"*{record.caption()}*")
     return "\n\n".join(parts)
 
 
-def show(record: Record, console: Console) -> None:
-    """Prints them, and the points of plots that have few."""
-    few = [_panel(each) for each in record.found.panels if _is_short(each)]
-    for table in (*few, *tables(record)):
-        console.print(_shown(table, console.width))
-    for line in _not_judged(record):
-        console.print(line)
-    for peer, text in _checks(record):
-        console.print(f"{peer}: {text}")
-    console.print(record.caption())
-
-
-def _shown(table: Table, width: int) -> RichTable:
-    """No word is cut at so many characters a line; if need be, rows are columns."""
-    if _around(table) + sum(_longest_words(table)) > width:
-        table = _turned(table)
-    shown = RichTable(title=table.title or None)
-    widths = _widths(table, width - _around(table))
-    for number, (name, each) in enumerate(zip(table.columns, widths, strict=True)):
-        justify: Literal["right", "left"] = "right" if number else "left"
-        shown.add_column(name, justify=justify, width=each, overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(_coloured(cell) for cell in row))
-    return shown
-
-
-def _around(table: Table) -> int:
-    """A line between two columns, and a blank on both sides of each."""
-    return 3 * len(table.columns) + 1
-
-
-def _cells(table: Table) -> Iterator[tuple[str, ...]]:
-    """Column by column, with their heads."""
-    return zip(table.columns, *table.rows, strict=True)
-
-
-def _longest_words(table: Table) -> list[int]:
-    """Of each column; an empty one has a width, too."""
-    return [
-        max(len(word) for word in [*" ".join(cells).split(), " "])
-        for cells in _cells(table)
-    ]
-
-
-def _widths(table: Table, room: int) -> list[int]:
-    """Of each column: its longest word; what is left goes to figures, then to names."""
-    widths = _longest_words(table)
-    longest = [max(map(len, cells)) for cells in _cells(table)]
-    for _ in range(room - sum(widths)):
-        names, *figures = map(operator.sub, longest, widths)
-        if most := max(figures):
-            widths[1 + figures.index(most)] += 1
-        elif names:
-            widths[0] += 1
-    return widths
-
-
-def _turned(table: Table) -> Table:
-    """Rows are columns, and columns rows."""
-    columns, *rows = _cells(table)
-    return Table(table.title, columns, rows)
-
-
-def _not_judged(record: Record) -> list[str]:
+def not_judged(record: Record) -> list[str]:
     """Where there is a goal that says nothing of this run."""
     if any(record.verdict(each) == "not judged" for each in record.found.findings):
         return [f"Not judged: {record.not_judged}."]
     return []
-
-
-def _checks(record: Record) -> Iterator[tuple[str, str]]:
-    yield from record.found.checks.items()
-
-
-def _coloured(cell: str) -> str:
-    return f"[{_COLOURS[cell]}]{cell}[/]" if cell in _COLOURS else cell
 
 
 def _markdown_lines(table: Table) -> Iterator[str]:
@@ -186,26 +114,54 @@ def _findings(record: Record) -> Table:
     return Table("", ("what", "reached", "goal", ""), rows)
 
 
-def _is_short(panel: Panel) -> bool:
-    return all(len(line) <= _FEW_POINTS for line in panel.lines.values())
+def _points(panels: Iterable[Panel]) -> Iterator[Table]:
+    """One table a variable: the points of each cost, and of each service."""
+    told = [each for each in panels if each.step]
+    for variable in dict.fromkeys(each.x_label for each in told):
+        columns = {
+            f"{name}, {panel.y_label}": dict(points)
+            for panel in told
+            if panel.x_label == variable
+            for name, points in panel.lines.items()
+        }
+        places = sorted({x for points in columns.values() for x in points})
+        rows = [
+            (f"{x:,.0f}", *(number(points[x]) for points in columns.values()))
+            for x in places
+        ]
+        yield Table("", (variable, *columns), rows)
 
 
-def _panel(panel: Panel) -> Table:
-    names = tuple(panel.lines)
-    places = sorted({x for points in panel.lines.values() for x, _ in points})
-    at = {name: dict(points) for name, points in panel.lines.items()}
-    rows = [
-        (f"{x:g}", *(number(at[name][x]) if x in at[name] else "" for name in names))
-        for x in places
-    ]
-    return Table(f"{panel.title}, {panel.y_label}", (panel.x_label, *names), rows)
+def _laws(panels: Iterable[Panel]) -> Iterator[Table]:
+    """What those points say."""
+    told = [each for each in panels if each.step]
+    if told:
+        rows = [
+            (each.title, *(_law(each, law(points)) for points in each.lines.values()))
+            for each in told
+        ]
+        title = "What the points say, each of one service alone"
+        yield Table(title, ("cost", *told[0].lines), rows)
+
+
+def _law(panel: Panel, found: Law) -> str:
+    unit = panel.y_label.split()[0]
+    start = f"{number(found.start)} {unit}"
+    if found.flat:
+        return f"flat: {start} ({number(found.low)} to {number(found.high)})"
+    slope = number(abs(found.slope) * panel.step)
+    text = f"{start} {'-+'[found.slope > 0]} {slope} {unit} {panel.step_name}"
+    if found.knee is not None:
+        beyond = number(found.beyond * panel.step)
+        text += f" up to {found.knee:,.0f}, then {beyond} {unit}"
+    return f"{text}, R2 {found.explained:.2f}"
 
 
 def number(value: float) -> str:
     """Three digits that count, and no exponent."""
     size = abs(value)
-    if size >= 100:
+    if size >= 99.95:
         return f"{value:,.0f}"
-    if size >= 10:
+    if size >= 9.995:
         return f"{value:.1f}"
     return f"{value:.2f}"
