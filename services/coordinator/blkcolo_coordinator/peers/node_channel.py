@@ -92,6 +92,19 @@ class _Begun(NamedTuple):
             self.answer.set_exception(Unavailable(Reason.PEER_UNREACHABLE, text))
 
 
+def _misplaced(calls: Sequence[_Begun], place: int) -> None:
+    """The node answers a call that nobody made: what it has not answered, it will not.
+
+    Nothing else that it says about these calls can be trusted either.
+    """
+    for each in calls:
+        text = (
+            f"{each.peer} answered call {place} of {len(calls)}: it is damaged, or of"
+            " another version; look at its log, and run the same version everywhere"
+        )
+        each.fail(BlkcoloError(Reason.INTERNAL, text))
+
+
 class NodeChannel:
     """The channel to one node."""
 
@@ -169,6 +182,9 @@ class NodeChannel:
         try:
             async for some in self.stubs.node.CallMany(request, timeout=timeout):
                 for answer in some.answers:
+                    if answer.place >= len(calls):
+                        _misplaced(calls, answer.place)
+                        return True
                     calls[answer.place].take(answer)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:
@@ -196,6 +212,10 @@ class NodeChannels:
         """Takes what opens channels."""
         self._dialer = dialer
         self._open: dict[Address, tuple[NodeChannel, int]] = {}
+
+    def check(self, address: Address) -> None:
+        """Raises Refused where `open` would."""
+        self._dialer.check(address)
 
     def open(self, address: Address) -> NodeChannel:
         """The channel to a node, for one more user; raises Refused."""

@@ -31,11 +31,18 @@ class Pair:
     def __init__(
         self, record: GroupRecord, timeout: float, channels: NodeChannels
     ) -> None:
-        """Opens channels to both; `timeout` in seconds holds for each call."""
+        """Opens channels to both; `timeout` in seconds holds for each call.
+
+        Raises:
+            Refused: one of them would be plain text beyond this machine; no channel
+                was opened.
+        """
         self._channels = channels
+        addresses = record.primary_now, record.secondary_now
+        for address in addresses:
+            channels.check(Address.parse(address))
         self._nodes = [
-            _open(record.name, address, timeout, channels)
-            for address in (record.primary_now, record.secondary_now)
+            _open(record.name, address, timeout, channels) for address in addresses
         ]
 
     def swap(self) -> None:
