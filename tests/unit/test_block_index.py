@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from blkcolo.extents import BLOCK_SIZE, Blocks
-from blkcolo_secondary.buffer.block_index import HOLE, LONGEST_RUN, BlockIndex, Run
+from blkcolo_secondary.buffer.block_index import (
+    HOLE,
+    LONGEST_RUN,
+    ROW_BYTES,
+    BlockIndex,
+    Run,
+)
+
+ROOT = Path(__file__).parents[2]
 
 #: Gaps before runs and their lengths, small and as large as they get.
 _RUNS = st.lists(
@@ -47,3 +58,25 @@ def test_finds_the_runs_that_overlap_and_no_other(
     expected = [r for r in runs if r.first < wanted.end and wanted.first < r.end]
     assert index.find(wanted) == expected
     assert sorted(index.runs()) == runs
+
+
+def test_index_is_as_large_as_the_operating_guide_says() -> None:
+    """Of single blocks, each far from the next, which cost most."""
+    index, count, apart = BlockIndex(), 1 << 17, 17
+    first = np.arange(count, dtype=np.int64) * apart
+    rows = np.stack((first, first + 1, first * BLOCK_SIZE), axis=1)
+    for some in np.array_split(rows, count // 4096):
+        index.add(some)
+    assert not index._recent
+    columns = sum(
+        level.first.nbytes + level.length.nbytes + level.position.nbytes
+        for level in index._levels
+    )
+    assert columns == ROW_BYTES * count
+    statistics = index.saved.get_statistics()
+    membership = sum(n for name, n in statistics.items() if name.startswith("n_bytes"))
+    guide = (ROOT / "docs" / "operating.md").read_text()
+    told = re.search(r"\((\d+) bytes for each saved run of blocks: (\d+) in", guide)
+    assert told is not None
+    assert int(told[2]) == ROW_BYTES
+    assert round((columns + membership) / count) == int(told[1])

@@ -42,6 +42,7 @@ def test_operating_guide_has_the_exit_codes_and_the_time_of_a_stop() -> None:
     rows = set(re.findall(r"^\| (\d+) \|", guide, re.MULTILINE))
     codes = service.EXIT_OK, service.EXIT_CANNOT_START, service.EXIT_UNFINISHED
     assert rows == {str(code) for code in codes}
+    assert "told to stop while it started" in guide
     assert f"{service.STOP_SECONDS:.0f} seconds at most" in guide
     assert (
         f"this program knows {VERSION}:" in (ROOT / "docs" / "upgrading.md").read_text()

@@ -1,9 +1,9 @@
 """Which blocks an undo layer holds, and where: a log-structured index.
 
 A block is saved at most once a layer, so runs never overlap. Membership is a
-roaring bitmap; positions are sorted columns, 14 bytes a run, in levels that double
-in size (as in an LSM tree) up to a bound that keeps one merge to milliseconds. A
-dict would take five times as much memory, and a layer may hold millions of blocks.
+roaring bitmap; positions are sorted columns (`ROW_BYTES`) in levels that double in
+size (as in an LSM tree) up to a bound that keeps one merge to milliseconds. A dict
+would take five times as much memory, and a layer may hold millions of blocks.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+#: Bytes of a run in its columns.
+ROW_BYTES = 4 + 2 + 8
 #: Position of a run that read as zeros: nothing was stored.
 HOLE = -1
 
