@@ -190,14 +190,14 @@ class HostNode:
     def vm_writes(self, write: VmWrite) -> None:
         """The VM writes here, if it may."""
         if self.primary is not None:
-            self.primary.vm_writes(write)
+            self.primary.clients.vm_writes(write)
         elif self.secondary is not None:
             self.secondary.clients.vm_writes(write)
 
     def write(self, write: VmWrite) -> None:
         """The same, when it has waited for its marks."""
         if self.primary is not None:
-            self.primary.write(write)
+            self.primary.clients.write(write)
         elif self.secondary is not None:
             self.secondary.clients.write(write)
 

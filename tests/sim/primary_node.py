@@ -1,8 +1,8 @@
 """The primary as a simulated process.
 
-Real: `ForwarderCore` with its outbox, resync and intent log, `LocalWrites`, the state
-file. Stands in for the edges `group`, `link` and `vm_writes`: carrying the outbox into
-a stream and answers back, when the intent log is cleared, and what the VM may do.
+Real: `ForwarderCore` with its outbox, resync and intent log, and the state file. Stands
+in for the edges `group` and `link`: carrying the outbox into a stream and answers back,
+and when the intent log is cleared. The VM is the business of `vm_clients`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from blkcolo_primary.core import intent_bits
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.core.window import Window
-from blkcolo_primary.vm.local_writes import LocalWrites
-from tests.sim.marked_writes import MarkedWrites
+from tests.sim.vm_clients import VmClients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,14 +36,11 @@ if TYPE_CHECKING:
     from blkcolo_primary.core.settler import Settler
     from tests.sim.host import Host
     from tests.sim.network import Stream
-    from tests.sim.vm import VmWrite
     from tests.sim.world import World
 
 _BATCH = 8192
 _WINDOW = Window(96 << 10, 24)
 _LINK_TIMEOUT = 4.0
-#: Requests that the VM has under way at most.
-_DEPTH = 4
 #: What may be in flight besides: these, of any size, and a resync of everything.
 _BESIDES = 160 << 10
 
@@ -69,25 +65,12 @@ class PrimaryNode:
             settle_bytes=2 * BLOCK_SIZE,
             first_stop_mark=next(self.side.stop_marks),
         )
-        self._local = LocalWrites(
-            self.core,
-            world.volumes,
-            self.lose,
-            host=self.machine.host,
-            clock=lambda: world.clock.now,
-        )
         self.stream: Stream | None = None
         self._progress_at = 0.0
         self._pumping = False
         self._held_until = 0.0
         self._closed = False
-        self._marked = MarkedWrites(
-            world,
-            self.name,
-            intent,
-            self.core.writes.intend,
-            lambda error: self.lose(from_os_error(error, "syncing the intent log")),
-        )
+        self.clients = VmClients(self, intent)
 
     # Calls.
 
@@ -173,7 +156,7 @@ class PrimaryNode:
             return
         try:
             if self.machine.host:
-                self._flush()
+                self.flush()
             self._clear_intent()
         except OSError:
             self.core.intent.abandon_clear()
@@ -181,7 +164,7 @@ class PrimaryNode:
     def _clear_intent(self) -> None:
         if self._closed:
             return
-        if self._marked.syncing:
+        if self.clients.syncing:
             self.world.later(self.name, 0.001, self._clear_intent)
             return
         try:
@@ -191,7 +174,8 @@ class PrimaryNode:
             self.core.intent.abandon_clear()
 
     @property
-    def _held(self) -> bool:
+    def held(self) -> bool:
+        """True while VM writes wait."""
         return self.world.clock.now < self._held_until
 
     def hold(self, generation: int, seconds: float) -> None:
@@ -206,7 +190,7 @@ class PrimaryNode:
         """Fence; with an epoch only if VM writes are held, and none came after it."""
         core = self.core
         clean = nothing_after is not None and core.state is not ForwardState.FENCED
-        if clean and not (self._held and core.nothing_after(nothing_after or 0)):
+        if clean and not (self.held and core.nothing_after(nothing_after or 0)):
             raise Refused(Reason.WRONG_STATE, "VM writes came after the checkpoint")
         core.fence(generation)
         if clean:
@@ -321,7 +305,7 @@ class PrimaryNode:
     def _sync_settled(self, settler: Settler) -> Callable[[], None]:
         def work() -> None:
             try:
-                self._flush()
+                self.flush()
             except OSError as error:
                 self.lose(from_os_error(error, "syncing"))
                 return
@@ -334,69 +318,8 @@ class PrimaryNode:
         self._pumping = False
         self.pump()
 
-    # The VM.
-
-    def vm_writes(self, write: VmWrite) -> None:
-        """One write, zero or trim of the VM, if it may come."""
-        core = self.core
-        if core.state is ForwardState.FENCED or len(self._marked) >= _DEPTH:
-            return
-        if self._held:
-            return
-        if core.writes.congested:
-            if self.world.scenario.detach:
-                self.lose(self._local.congestion())
-            return
-        if not self.machine.host or not self._marked.come(write):
-            self.write(write)
-
-    def write(self, write: VmWrite) -> None:
-        """The same, when it has waited for its marks."""
-        core, disk = self.core, self.disks[write.volume]
-        if core.state is ForwardState.FENCED:
-            return
-        self.world.oracle.vm_writes(self.name, core.generation)
-        content = self.side.contents[write.volume]
-        content.begin(write.offset, write.content)
-        try:
-            if write.data is not None:
-                seq = self._write(write.volume, write.offset, memoryview(write.data))
-            else:
-                seq = self._local.zero(
-                    write.volume,
-                    write.offset,
-                    write.length,
-                    lambda: disk.zero(write.offset, write.length, may_trim=write.trim),
-                    trim=write.trim,
-                )
-            content.done()
-            if write.flush and self.machine.host:
-                self._flush()
-        except OSError as error:
-            content.refused(disk)
-            self.world.note(self.name, f"refuses {write}: {error}")
-        else:
-            assert seq is not None or not core.protected, "I5: bypassed, and protected"
-            self.world.note(self.name, f"{write} in epoch {core.epoch}, message {seq}")
-            self.world.tally["write of the VM"] += 1
-        self.pump()
-
-    def _write(self, volume: int, offset: int, data: memoryview) -> int | None:
-        """One write, or the same bytes as a burst of four; the seq that covers it."""
-        piece = len(data) // 4
-        if offset % 2 or 4 * piece != len(data):
-            return self._local.write(volume, offset, data)
-        offsets = range(offset, offset + len(data), piece)
-        pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
-        done = self._local.write_each(volume, offsets, pieces)
-        self.world.tally["write of a burst"] += done
-        stands = self.core.stream
-        seq = stands.outbox.last_seq if stands is not None else None
-        for at, rest in zip(offsets[done:], pieces[done:], strict=True):
-            seq = self._local.write(volume, at, rest)
-        return seq
-
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Makes the disks durable; raises OSError."""
         for disk, content in zip(self.disks, self.side.contents, strict=True):
             disk.sync()
             content.flushed()

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sim.defects import DEFECTS, occurrences
+from tests.sim.defects import DEFECTS
+from tests.sim.defects.planting import occurrences
 
 if TYPE_CHECKING:
-    from tests.sim.defect import Defect
+    from tests.sim.defects.defect import Defect
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,15 @@
-"""Deliberate defects of the changes of role; see `defects`."""
+"""Deliberate defects of the changes of role."""
 
 from __future__ import annotations
 
-from tests.sim.defect import Defect
+from tests.sim.defects.defect import Defect
 
 _S = "blkcolo_secondary."
 _P = "blkcolo_primary."
 _C = "blkcolo_coordinator."
 _N = "blkcolo_node."
 
-ROLE_DEFECTS = (
+OF_ROLES = (
     # What differs after a failover.
     Defect(
         "marks of the other side ignored after a change of roles",
@@ -97,13 +97,6 @@ ROLE_DEFECTS = (
         _C + "runs.reprotect_run",
         "if demoted and self.ordered:",
         "if False:",
-    ),
-    # Starts and stops of one generation.
-    Defect(
-        "start from before a stop taken",
-        _P + "core.forwarder",
-        "        standing.stop_mark += 1\n",
-        "",
     ),
     # The old primary, and a switchover's.
     Defect(
