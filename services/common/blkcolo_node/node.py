@@ -56,6 +56,7 @@ class Node:
             self._exports,
             handshake_timeout=settings.nbd.handshake_timeout_seconds,
             max_connections=settings.nbd.max_connections,
+            busy_poll=settings.nbd.busy_poll_seconds,
             tls=security.for_nbd(settings.nbd),
             advertise=settings.nbd.advertise,
             place_of=self._exports.place_of,

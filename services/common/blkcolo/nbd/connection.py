@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from blkcolo.nbd import replies, requests
+from blkcolo.nbd.busy_poll import BusyPoll
 from blkcolo.nbd.commands import carry_out
 from blkcolo.nbd.constants import Command, CommandFlag, NbdError
 from blkcolo.nbd.failure_log import FailureLog
@@ -56,6 +57,7 @@ class Connection(asyncio.BufferedProtocol):
         handshake_timeout: float,
         metrics: RequestMetrics,
         tls: NbdTls | None = None,
+        busy_poll: float = 0.0,
     ) -> None:
         """Starts the handshake.
 
@@ -65,6 +67,7 @@ class Connection(asyncio.BufferedProtocol):
             handshake_timeout: seconds; 0 drops the client at once.
             metrics: where requests are counted.
             tls: what STARTTLS, then mandatory, upgrades to.
+            busy_poll: seconds; see `BusyPoll`.
         """
         self.closed = asyncio.Event()
         self._connections = connections
@@ -87,6 +90,7 @@ class Connection(asyncio.BufferedProtocol):
         self._in_pass = self._flush_due = False
         self._failures = FailureLog()
         self._loop = asyncio.get_running_loop()
+        self._busy_poll = BusyPoll(busy_poll, self._loop.call_soon)
 
     # Called by the event loop.
 
@@ -332,10 +336,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def _observe_answered(self) -> None:
         """The replies of a pass left together: one look at the clock is enough."""
-        taken = perf_counter() - self._pass_began
+        ended = perf_counter()
+        taken = ended - self._pass_began
+        answered = 0
         for kind, count in self._answered.items():
             self._requests.seconds[kind].observe(taken, count)
+            answered += count
         self._answered.clear()
+        if answered:
+            alone = answered == 1 and self._received.empty and not self._held_up
+            self._busy_poll.answered(self._pass_began, ended, alone=alone)
 
     def _reply_error(self, session: Session, request: Request, error: int) -> None:
         self._requests.refused(request.kind, error)

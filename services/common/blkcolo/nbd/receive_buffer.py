@@ -54,6 +54,11 @@ class ReceiveBuffer:
         """The bytes that it holds on to."""
         return len(self._main) + len(self._kept)
 
+    @property
+    def empty(self) -> bool:
+        """True if nothing of a further request has come."""
+        return self._start == self._end and self._large is None
+
     def room(self) -> memoryview:
         """Where the kernel may put bytes; not empty after `next_request` found none."""
         if self._large is not None and self._filled < len(self._large_payload):

@@ -33,6 +33,7 @@ class NbdServer:
         *,
         handshake_timeout: float = 10.0,
         max_connections: int = 100,
+        busy_poll: float = 0.0,
         tls: NbdTls | None = None,
         advertise: Address | None = None,
         place_of: Callable[[str], Place] | None = None,
@@ -43,6 +44,8 @@ class NbdServer:
             exports: by name; may change while the server runs.
             handshake_timeout: seconds a client has to choose an export.
             max_connections: further clients are dropped at once.
+            busy_poll: seconds that a client with one request at a time is waited for
+                without sleeping; see `BusyPoll`.
             tls: then every client must upgrade by STARTTLS.
             advertise: where clients reach it; by default where it listens.
             place_of: see `RequestMetrics`.
@@ -53,6 +56,7 @@ class NbdServer:
         self._exports = exports
         self._handshake_timeout = handshake_timeout
         self._max_connections = max_connections
+        self._busy_poll = busy_poll
         self._tls = tls
         self._advertise = advertise
         self._server: asyncio.Server | None = None
@@ -90,7 +94,12 @@ class NbdServer:
         full = len(self.connections) >= self._max_connections
         timeout = 0.0 if full else self._handshake_timeout
         return Connection(
-            self._exports, self.connections, timeout, self.metrics, self._tls
+            self._exports,
+            self.connections,
+            timeout,
+            self.metrics,
+            self._tls,
+            self._busy_poll,
         )
 
     def uri(self, export: str) -> str:

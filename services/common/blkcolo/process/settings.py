@@ -128,6 +128,9 @@ class NbdSettings(Section):
     """A client that has not chosen an export by then is dropped."""
     max_connections: int = Field(100, ge=1)
     """Further clients are dropped; bounds the memory of receive buffers."""
+    busy_poll_seconds: float = Field(0.0001, ge=0, le=0.001)
+    """How long the next request of a client that sends one at a time, each soon behind
+    a reply, is waited for without sleeping; 0: never. Takes CPU, saves a wake-up."""
     tls: TlsUse = "auto"
     """TLS, which is then mandatory. auto: on TCP where `[tls]` is set."""
     verify_client: bool = True
