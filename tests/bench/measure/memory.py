@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from statistics import linear_regression
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,8 @@ _WINDOWS = 16
 #: A rise of so many MiB a minute is less than a hundredth of a service in a minute.
 _FLAT = 0.25
 _PER_MINUTE = "MiB a minute"
+#: Of the run: where nobody looked for longer, it was held up, and its lines say little.
+_LONGEST_GAP = 0.02
 
 #: Of one service: the time since the start, and MiB.
 Points = list[tuple[float, float]]
@@ -54,7 +57,8 @@ def measure(run: Run) -> Found:
         run.folder, sizes=(run.size,), max_interval=1.0, policy_options=POLICY
     ) as stack:
         _sample(stack, run, panel)
-    return Found(findings=judged(panel, run.seconds), panels=[panel])
+    findings = [*judged(panel, run.seconds), longest_gap(panel, run.seconds)]
+    return Found(findings=findings, panels=[panel])
 
 
 def _sample(stack: Stack, run: Run, panel: Panel) -> None:
@@ -82,6 +86,14 @@ def judged(panel: Panel, seconds: float) -> list[Finding]:
             Finding(f"{name}: peak", peak, "MiB"),
         ]
     return found
+
+
+def longest_gap(panel: Panel, seconds: float) -> Finding:
+    """The longest time between two looks, or before the first or behind the last."""
+    looks = [x for x, _ in next(iter(panel.lines.values()))]
+    gap = max(after - before for before, after in pairwise([0, *looks, seconds]))
+    what = "longest time between two looks"
+    return Finding(what, gap, "s", _LONGEST_GAP * seconds)
 
 
 def _slope(name: str, part: Part, line: Points, seconds: float) -> Finding:

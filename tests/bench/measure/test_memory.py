@@ -42,3 +42,12 @@ def test_memory_that_rises_first_has_a_slope_over_all_and_none_over_the_last_hal
     reached = {each.what: each.reached for each in _judged(a=line)}
     assert reached["a: slope of the line over the whole run, 10.0 minutes"] > 0.25
     assert reached["a: slope of the line over the last half, 5.0 minutes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("held_up", "met"), [(range(200, 210), True), (range(200, 400), False)]
+)
+def test_run_that_was_held_up_says_so(held_up: range, met: bool) -> None:
+    line = [(float(x), 50.0) for x in range(600) if x not in held_up]
+    gap = memory.longest_gap(Panel("Memory", "seconds", "MiB", {"a": line}), 600)
+    assert (gap.reached, gap.met) == (len(held_up) + 1, met)
