@@ -88,8 +88,8 @@ class Connection(asyncio.BufferedProtocol):
         self._client_slow = self._gated = False
         self._finishing = self._input_ended = False
         self._in_pass = self._flush_due = False
-        self._failures = FailureLog()
         self._loop = asyncio.get_running_loop()
+        self._failures = FailureLog(self._loop.time)
         self._busy_poll = BusyPoll(busy_poll, self._loop.call_soon)
 
     # Called by the event loop.
@@ -105,7 +105,9 @@ class Connection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("socket")
         if peer is not None:  # a client's machine that is gone gives its place back
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._deadline = self._loop.call_later(self._timeout, self._too_late)
+        self._deadline = self._loop.call_later(
+            self._timeout, self._drop, "handshake deadline"
+        )
         self._send_handshake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -174,9 +176,6 @@ class Connection(asyncio.BufferedProtocol):
             # Whoever does not take the last replies is not waited for.
             self._deadline.cancel()
             self._deadline = self._loop.call_later(self._timeout, self.abort)
-
-    def _too_late(self) -> None:
-        self._drop("handshake deadline")
 
     # Handshake.
 
@@ -302,7 +301,7 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 outcome = carry_out(session, request)
         except OSError as os_error:
-            self._log_failure(session, request, os_error)
+            self._failures.failed(session.export.name, request, os_error)
             self._reply_error(session, request, replies.error_number(os_error))
         except MemoryError:
             self._reply_error(session, request, NbdError.ENOMEM)
@@ -355,10 +354,6 @@ class Connection(asyncio.BufferedProtocol):
         else:
             self._put([replies.simple(request.cookie, error)])
 
-    def _log_failure(self, session: Session, request: Request, error: OSError) -> None:
-        name, now = session.export.name, self._loop.time()
-        self._failures.failed(name, request, error, now)
-
     def _reply_later(
         self, session: Session, request: Request, wait: asyncio.Future[None]
     ) -> None:
@@ -374,7 +369,7 @@ class Connection(asyncio.BufferedProtocol):
                 if not isinstance(failure, OSError):
                     _log.error("program error", exc_info=failure)
                     failure = OSError()
-                self._log_failure(session, request, failure)
+                self._failures.failed(session.export.name, request, failure)
                 error = replies.error_number(failure)
             self._put([replies.simple(request.cookie, error)])
             self._requests.seconds[request.kind].observe(perf_counter() - began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,6 +11,8 @@ from blkcolo.nbd import replies
 from blkcolo.nbd.constants import NbdError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from blkcolo.nbd.requests import Request
 
 _log = structlog.get_logger(__name__)
@@ -22,12 +25,14 @@ _SILENT_SECONDS = 1.0
 class FailureLog:
     """The failed requests of one connection."""
 
-    def __init__(self) -> None:
-        """Nothing failed yet."""
-        self._silent_until = 0.0
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Nothing failed yet; the clock is in seconds, and never jumps."""
+        self._clock = clock
+        self._silent_until = -math.inf
 
-    def failed(self, volume: str, request: Request, error: OSError, now: float) -> None:
-        """Says why, if it is the disk's fault; `now` is in seconds on any clock."""
+    def failed(self, volume: str, request: Request, error: OSError) -> None:
+        """Says why, if it is the disk's fault."""
+        now = self._clock()
         ours = replies.error_number(error) in _OF_THE_DISK
         if not ours or now < self._silent_until:
             return
