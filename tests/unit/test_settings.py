@@ -131,7 +131,7 @@ def window_writes(**options: object) -> object:
 
 
 def test_a_default_that_depends_on_another_option_is_shown_as_it_is_in_force() -> None:
-    assert window_writes() == 1024
+    assert window_writes() == 512
     assert window_writes(on_congestion="detach") == 0
     assert window_writes(on_congestion="detach", window_writes=4096) == 4096
     with pytest.raises(ValueError, match="64 or more, or 0 for no bound"):
@@ -144,7 +144,7 @@ def test_a_default_that_depends_on_another_option_is_shown_as_it_is_in_force() -
         ({}, False),
         ({"window_writes": 64}, False),
         ({"on_congestion": "detach"}, False),
-        ({"on_congestion": "detach", "window_writes": 1024}, False),
+        ({"on_congestion": "detach", "window_writes": 512}, False),
         ({"on_congestion": "detach", "window_writes": 64}, True),
     ],
 )

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 
 from blkcolo.process.settings import ByteSize, Section
 
-#: A write of 4 KiB costs the secondary some 8 us: so many are applied within 10 ms.
-_USUAL_WRITES = 1024
+#: A write of 4 KiB costs the secondary some 8 us: so many are applied within 5 ms.
+_USUAL_WRITES = 512
 #: Fewer would make every checkpoint and every small batch wait.
 _FEWEST_WRITES = 64
 
@@ -30,7 +30,7 @@ class ForwardSettings(Section):
     """When the window is full: let the VM wait, or go on unprotected."""
     window_writes: int = Field(default_factory=_usual_writes, ge=0)
     """Writes in flight to the secondary; bounds how long a checkpoint waits for what
-    came before it. 0: no bound. By default 1024, and 0 with `detach`, since a full
+    came before it. 0: no bound. By default 512, and 0 with `detach`, since a full
     window ends the protection there."""
     batch_bytes: ByteSize = Field(2 << 20, ge=4096, le=4 << 20)
     """Data in one message; larger is more throughput, smaller less delay."""
