@@ -76,4 +76,4 @@ def test_a_default_that_is_given_in_so_many_words_is_no_change() -> None:
     in_force = InForce(primary(on_congestion="detach"))
     assert in_force.changed(primary(on_congestion="detach", window_writes=0)) == set()
     key = "groups[vm1].window_writes"
-    assert InForce(primary()).changed(primary(window_writes=512)) == {key}
+    assert InForce(primary()).changed(primary(window_writes=1024)) == {key}
