@@ -27,11 +27,12 @@ from tests.stack import MIB, started
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.integration
+# tracemalloc makes the services some times slower.
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 _BLOCK = 4096
 _WRITES = 3
-_SPANS, _CHECKPOINTS = 3, 50
+_SPANS, _CHECKPOINTS = 3, 40
 #: Of one line in a span, in memory blocks: one object of each checkpoint is more.
 _GROWTH = _CHECKPOINTS // 2
 #: Frames of each allocation: what a service called counts as its own.
