@@ -80,7 +80,7 @@ def judged(panel: Panel, seconds: float) -> list[Finding]:
         first, last = (start + slope * points[end][0] for end in (0, -1))
         peak = max(y for _, y in line)
         found += [
-            Finding(f"{name}: slope of the lows", _of_lows(points), _PER_MINUTE, _FLAT),
+            _rise(f"{name}: slope of the lows", _lows(points), _FLAT),
             Finding(f"{name}: from, by the line behind the first fifth", first, "MiB"),
             Finding(f"{name}: to, by that line", last, "MiB"),
             Finding(f"{name}: peak", peak, "MiB"),
@@ -97,22 +97,38 @@ def longest_gap(panel: Panel, seconds: float) -> Finding:
 
 
 def _slope(name: str, part: Part, line: Points, seconds: float) -> Finding:
-    points = _behind(line, part.left_out * seconds)
-    slope = linear_regression(*zip(*points, strict=True)).slope
     minutes = seconds * (1 - part.left_out) / 60
     what = f"{name}: slope of the line {part.name}, {minutes:.1f} minutes"
-    return Finding(what, slope, _PER_MINUTE, part.goal)
+    return _rise(what, _behind(line, part.left_out * seconds), part.goal)
+
+
+def _rise(what: str, points: Points, goal: float | None) -> Finding:
+    """A slope; its spread is that of the slopes without each of the windows."""
+    left = [
+        [*points[:start], *points[end:]] for start, end in pairwise(_windows(points))
+    ]
+    slopes = [_slope_of(each) for each in left]
+    spread = (min(slopes), max(slopes))
+    return Finding(what, _slope_of(points), _PER_MINUTE, goal, spread=spread)
+
+
+def _slope_of(points: Points) -> float:
+    return linear_regression(*zip(*points, strict=True)).slope
 
 
 def _behind(line: Points, seconds: float) -> Points:
     return [(x / 60, y) for x, y in line if x >= seconds]
 
 
-def _of_lows(points: Points) -> float:
-    """Of the lowest point of each window: queues fill and drain, a leak stays."""
-    length = -(-len(points) // _WINDOWS)
-    lows = [
-        min(points[start : start + length], key=lambda point: point[1])
-        for start in range(0, len(points), length)
+def _windows(points: Points) -> list[int]:
+    """Where each begins, and the end of the last."""
+    count = min(_WINDOWS, len(points))
+    return [len(points) * number // count for number in range(count + 1)]
+
+
+def _lows(points: Points) -> Points:
+    """The lowest point of each window: queues fill and drain, a leak stays."""
+    return [
+        min(points[start:end], key=lambda point: point[1])
+        for start, end in pairwise(_windows(points))
     ]
-    return linear_regression(*zip(*lows, strict=True)).slope

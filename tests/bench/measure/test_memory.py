@@ -51,3 +51,14 @@ def test_run_that_was_held_up_says_so(held_up: range, met: bool) -> None:
     line = [(float(x), 50.0) for x in range(600) if x not in held_up]
     gap = memory.longest_gap(Panel("Memory", "seconds", "MiB", {"a": line}), 600)
     assert (gap.reached, gap.met) == (len(held_up) + 1, met)
+
+
+def test_slope_that_hangs_on_one_moment_has_a_spread_that_says_so() -> None:
+    steady = [(float(x), 50.0 + x / 60) for x in range(600)]
+    late = [(float(x), 80.0 if x > 580 else 50.0) for x in range(600)]
+    slopes = {each.what[0]: each for each in _with_goal(_judged(a=steady, b=late))[::2]}
+    assert slopes["a"].spread == pytest.approx((1, 1))
+    assert slopes["b"].spread is not None
+    low, high = slopes["b"].spread
+    assert low < 0.1
+    assert 0.4 < slopes["b"].reached < high

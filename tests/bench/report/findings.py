@@ -18,7 +18,8 @@ class Finding(NamedTuple):
         unit: of the value and the goal.
         goal: an upper bound, or a lower one where `at_least`.
         at_least: see `goal`.
-        spread: smallest and largest of the rounds that `reached` is the median of.
+        spread: smallest and largest of the rounds that `reached` is the median of, or
+            of what it would be without each part of the run.
     """
 
     what: str
