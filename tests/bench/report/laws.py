@@ -48,6 +48,11 @@ class Law(NamedTuple):
         """True where no growth was seen."""
         return self.slope == 0 and self.knee is None
 
+    @property
+    def steady(self) -> bool:
+        """True where all points are as good as one."""
+        return self.high - self.low < _FLAT * self.start
+
     def at(self, x: float) -> float:
         """What it says of an x."""
         if self.knee is None:

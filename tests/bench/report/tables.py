@@ -148,7 +148,8 @@ def _law(panel: Panel, found: Law) -> str:
     unit = panel.y_label.split()[0]
     start = f"{number(found.start)} {unit}"
     if found.flat:
-        return f"flat: {start} ({number(found.low)} to {number(found.high)})"
+        word = "flat" if found.steady else "no trend"
+        return f"{word}: {start} ({number(found.low)} to {number(found.high)})"
     slope = number(abs(found.slope) * panel.step)
     text = f"{start} {'-+'[found.slope > 0]} {slope} {unit} {panel.step_name}"
     if found.knee is not None:
@@ -160,6 +161,8 @@ def _law(panel: Panel, found: Law) -> str:
 def number(value: float) -> str:
     """Three digits that count, and no exponent."""
     size = abs(value)
+    if size < 0.005:
+        return "0.00"  # and not -0.00
     if size >= 99.95:
         return f"{value:,.0f}"
     if size >= 9.995:

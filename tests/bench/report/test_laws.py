@@ -35,9 +35,15 @@ def test_few_points_give_no_knee() -> None:
 def test_what_differs_by_less_than_a_tenth_is_flat() -> None:
     found = law([(64, 47.1), (512, 47.2), (4096, 47.3), (16384, 47.4)])
     assert found.flat
+    assert found.steady
     assert (found.start, found.low, found.high) == (47.25, 47.1, 47.4)
 
 
-@pytest.mark.parametrize("points", [[(0, 1), (1, 3), (2, 1), (3, 3)], [(0, 2), (1, 2)]])
-def test_what_goes_up_and_down_is_flat(points: list[tuple[float, float]]) -> None:
-    assert law(points).flat
+def test_what_goes_up_and_down_has_no_trend() -> None:
+    found = law([(0, 1), (1, 3), (2, 1), (3, 3)])
+    assert found.flat
+    assert not found.steady
+
+
+def test_what_is_always_the_same_is_flat() -> None:
+    assert law([(0, 2), (1, 2)]).steady
