@@ -55,7 +55,7 @@ def test_nothing_is_checkpointed_while_nothing_is_written_and_a_trim_counts_as_w
             lambda: stack.group().recovery_point_timestamp_seconds > safe_at + 5,
             "the recovery point moves on",
         )
-        assert looks() - asked < 5, "as often as a group that is written to: 100"
+        assert looks() - asked < 10, "in every interval: 100"
         with NbdClient(stack.nbd["primary"], "disk0") as vm:
             vm.write(4096, b"x" * 4096)
             wait_newer(before, "a write is checkpointed")

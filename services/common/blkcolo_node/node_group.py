@@ -167,9 +167,13 @@ class NodeGroup:
     async def end_forwarding(self) -> None:
         """Lets the secondary catch up, where this is the primary.
 
+        Looks that wait are answered, in either role: the node stops.
+
         Raises:
             DeadlineMissed: it did not; everything is closed all the same.
         """
+        if self.replica is not None:
+            self.replica.end_watch()
         if self.forward is not None:
             await self.forward.close(_DRAIN)
 

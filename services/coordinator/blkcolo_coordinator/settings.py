@@ -67,9 +67,8 @@ class CoordinatorSettings(ServiceSettings):
     groups: list[GroupSettings] = Field(default_factory=list)
     """Groups that exist from the start on; others are created by calls."""
     poll_interval_seconds: float = Field(0.05, gt=0)
-    """How often a group's two sides are asked while its VM writes: how late a trigger
-    is seen. A quiet group is asked less and less often; its primary says when the VM
-    writes again."""
+    """How late a trigger is seen at most. The two sides of a protected group look for
+    one twice in it, and say when it is there; any other group is asked so often."""
     call_timeout_seconds: float = Field(5.0, gt=0)
     """Deadline of a call to a primary or secondary."""
     prepare_timeout_seconds: float = Field(10.0, gt=0)

@@ -10,6 +10,7 @@ from blkcolo.rpc.context import time_left
 from blkcolo.rpc.stream_on_wire import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import primary_pb2_grpc as rpc
+from blkcolo_primary.core.watch import ForwardWatch
 from blkcolo_primary.status import report, state_message, verify_report
 
 if TYPE_CHECKING:
@@ -109,18 +110,22 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         request: pb.PrimaryServiceGetStatusRequest,
         context: Context,
     ) -> pb.PrimaryServiceGetStatusResponse:
-        """Reports one group, or all; one, if asked to, when it is quiet no more."""
-        one = [self._groups.find(request.group)] if request.group else None
-        if request.quiet_seconds and one is None:
+        """Reports one group, or all; a watched one when there is something to do."""
+        one = self._groups.find(request.group) if request.group else None
+        waits = request.HasField("watch") or request.quiet_seconds
+        if waits and one is None:
             raise Invalid(
                 Reason.INVALID,
-                "quiet_seconds is of one group: name it, or leave it out",
+                "watch and quiet_seconds are of one group: name it, or leave them out",
             )
-        if one is not None and request.quiet_seconds > 0:
-            await one[0].rest(min(request.quiet_seconds, time_left(context)))
-        asked = one or self._groups.values()
+        due = None
+        if one is not None and request.HasField("watch"):
+            due = await _watch(one, request.watch, time_left(context))
+        elif one is not None and request.quiet_seconds > 0:
+            await one.rest(min(request.quiet_seconds, time_left(context)))
+        asked = self._groups.values() if one is None else [one]
         return pb.PrimaryServiceGetStatusResponse(
-            groups=[report(group, self._nbd_uri) for group in asked]
+            groups=[report(group, self._nbd_uri) for group in asked], due=due
         )
 
     async def Verify(
@@ -164,3 +169,9 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
         epoch = request.nothing_after_epoch if clean else None
         await group.fence(request.generation, epoch)
         return pb.FenceResponse(generation=group.core.generation)
+
+
+async def _watch(group: ForwardGroup, asked: pb.ForwardWatch, left: float) -> bool:
+    """Waits for what the caller acts on, but no longer than it waits itself."""
+    watch = ForwardWatch(asked.generation, asked.epoch, asked.sent_bytes, asked.written)
+    return await group.watch(watch, min(asked.seconds, left), asked.beat_seconds)

@@ -16,6 +16,7 @@ from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import secondary_pb2_grpc as rpc
 from blkcolo.v1 import stream_pb2
 from blkcolo_secondary.core.stop_plan import StopMode
+from blkcolo_secondary.core.watch import ReplicaWatch
 from blkcolo_secondary.status import checkpoint_entries, report, state_message
 
 if TYPE_CHECKING:
@@ -118,13 +119,19 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
     async def GetStatus(
         self,
         request: pb.SecondaryServiceGetStatusRequest,
-        context: Context,  # noqa: ARG002 - gRPC's signature
+        context: Context,
     ) -> pb.SecondaryServiceGetStatusResponse:
-        """Reports one group, or all."""
-        one = [self._groups.find(request.group)] if request.group else None
-        asked = one or self._groups.values()
+        """Reports one group, or all; a watched one when there is something to do."""
+        one = self._groups.find(request.group) if request.group else None
+        due = None
+        if request.HasField("watch"):
+            if one is None:
+                text = "a watch is of one group: name it, or leave it out"
+                raise Invalid(Reason.INVALID, text)
+            due = await _watch(one, request.watch, time_left(context))
+        asked = self._groups.values() if one is None else [one]
         return pb.SecondaryServiceGetStatusResponse(
-            groups=[report(group, self._nbd_uri) for group in asked]
+            groups=[report(group, self._nbd_uri) for group in asked], due=due
         )
 
     async def GrowVolume(
@@ -147,6 +154,12 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
         return pb.SecondaryServiceListCheckpointsResponse(
             checkpoints=checkpoint_entries(replica, self._nbd_uri)
         )
+
+
+async def _watch(group: ReplicaGroup, asked: pb.ReplicaWatch, left: float) -> bool:
+    """Waits for what the caller acts on, but no longer than it waits itself."""
+    watch = ReplicaWatch(asked.generation, asked.buffer_bytes, asked.written)
+    return await group.watch(watch, min(asked.seconds, left), asked.beat_seconds)
 
 
 async def _first(requests: AsyncIterator[bytes]) -> bytes | None:

@@ -317,25 +317,79 @@ class PrimaryServiceGetStatusRequest(_message.Message):
 
     GROUP_FIELD_NUMBER: _builtins.int
     QUIET_SECONDS_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group; empty: all."""
     quiet_seconds: _builtins.float
     """Of one group: answer as soon as the VM has written something since the last barrier,
     or the group does not replicate, or so many seconds have passed; 0: at once.
     """
+    @_builtins.property
+    def watch(self) -> Global___ForwardWatch:
+        """Of one group: answer when there is something to do; absent: at once, or as
+        quiet_seconds says.
+        """
+
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         quiet_seconds: _builtins.float = ...,
+        watch: Global___ForwardWatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "quiet_seconds", b"quiet_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "quiet_seconds", b"quiet_seconds", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PrimaryServiceGetStatusRequest: _TypeAlias = PrimaryServiceGetStatusRequest  # noqa: Y015
+
+@_typing.final
+class ForwardWatch(_message.Message):
+    """What a caller acts on. The answer comes as soon as any of it is there, or the group
+    does not replicate. One look at a group waits at a time: a newer one ends it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    BEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SENT_BYTES_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """Answer after so many seconds in any case."""
+    beat_seconds: _builtins.float
+    """What happens is looked at in beats of this length, for all groups at once: so long
+    it may take until it is answered, and so answers share messages.
+    """
+    generation: _builtins.int
+    """Another generation than this is in force."""
+    epoch: _builtins.int
+    """VM writes belong to another epoch than this."""
+    sent_bytes: _builtins.int
+    """sent_bytes_in_epoch is no less; 0: no matter."""
+    written: _builtins.bool
+    """The VM has written something since the last barrier."""
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.float = ...,
+        beat_seconds: _builtins.float = ...,
+        generation: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        sent_bytes: _builtins.int = ...,
+        written: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seconds", b"beat_seconds", "epoch", b"epoch", "generation", b"generation", "seconds", b"seconds", "sent_bytes", b"sent_bytes", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForwardWatch: _TypeAlias = ForwardWatch  # noqa: Y015
 
 @_typing.final
 class ForwardStatus(_message.Message):
@@ -505,6 +559,11 @@ class PrimaryServiceGetStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUPS_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    due: _builtins.bool
+    """To a watch: true if something came that it is for, false if its time is over, or a
+    newer look has come. Absent: there was none, or it is not known here.
+    """
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForwardStatus]:
         """One a group."""
@@ -513,12 +572,15 @@ class PrimaryServiceGetStatusResponse(_message.Message):
         self,
         *,
         groups: _abc.Iterable[Global___ForwardStatus] | None = ...,
+        due: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due", b"_due", "due", b"due"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due", b"_due", "due", b"due", "groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__due: _TypeAlias = _typing.Literal["due"]  # noqa: Y015
+    _WhichOneofArgType__due: _TypeAlias = _typing.Literal["_due", b"_due"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due) -> _WhichOneofReturnType__due | None: ...
 
 Global___PrimaryServiceGetStatusResponse: _TypeAlias = PrimaryServiceGetStatusResponse  # noqa: Y015
 

@@ -243,20 +243,66 @@ class SecondaryServiceGetStatusRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUP_FIELD_NUMBER: _builtins.int
+    WATCH_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group; empty: all."""
+    @_builtins.property
+    def watch(self) -> Global___ReplicaWatch:
+        """Of one group: answer when there is something to do; absent: at once."""
+
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
+        watch: Global___ReplicaWatch | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["watch", b"watch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "watch", b"watch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SecondaryServiceGetStatusRequest: _TypeAlias = SecondaryServiceGetStatusRequest  # noqa: Y015
+
+@_typing.final
+class ReplicaWatch(_message.Message):
+    """What a caller acts on. The answer comes as soon as any of it is there, or the group
+    does not receive. One look at a group waits at a time: a newer one ends it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    BEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    BUFFER_BYTES_FIELD_NUMBER: _builtins.int
+    WRITTEN_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """Answer after so many seconds in any case."""
+    beat_seconds: _builtins.float
+    """As in ForwardWatch."""
+    generation: _builtins.int
+    """Another generation than this is in force."""
+    buffer_bytes: _builtins.int
+    """buffer_bytes is no less; 0: no matter."""
+    written: _builtins.bool
+    """The Secondary VM has written something since the last checkpoint."""
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.float = ...,
+        beat_seconds: _builtins.float = ...,
+        generation: _builtins.int = ...,
+        buffer_bytes: _builtins.int = ...,
+        written: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["beat_seconds", b"beat_seconds", "buffer_bytes", b"buffer_bytes", "generation", b"generation", "seconds", b"seconds", "written", b"written"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaWatch: _TypeAlias = ReplicaWatch  # noqa: Y015
 
 @_typing.final
 class ReplicaStatus(_message.Message):
@@ -392,6 +438,9 @@ class SecondaryServiceGetStatusResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GROUPS_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    due: _builtins.bool
+    """As in PrimaryServiceGetStatusResponse."""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaStatus]:
         """One a group."""
@@ -400,12 +449,15 @@ class SecondaryServiceGetStatusResponse(_message.Message):
         self,
         *,
         groups: _abc.Iterable[Global___ReplicaStatus] | None = ...,
+        due: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due", b"_due", "due", b"due"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due", b"_due", "due", b"due", "groups", b"groups"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__due: _TypeAlias = _typing.Literal["due"]  # noqa: Y015
+    _WhichOneofArgType__due: _TypeAlias = _typing.Literal["_due", b"_due"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due) -> _WhichOneofReturnType__due | None: ...
 
 Global___SecondaryServiceGetStatusResponse: _TypeAlias = SecondaryServiceGetStatusResponse  # noqa: Y015
 

@@ -27,11 +27,6 @@ class PollPace:
         self._seen: object = None
         self._intervals = 1
 
-    @property
-    def slowest(self) -> bool:
-        """True if it was the same for so long that nothing is expected."""
-        return self._intervals == _LONGEST
-
     def next(
         self, now: float, interval: float, seen: object, due_in: float | None
     ) -> float:

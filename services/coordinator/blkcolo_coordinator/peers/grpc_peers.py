@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 from blkcolo.rpc.client import call
@@ -9,6 +10,8 @@ from blkcolo.v1 import node_pb2, primary_pb2, secondary_pb2
 from blkcolo_coordinator.peers.node_channel import Joint
 
 if TYPE_CHECKING:
+    import asyncio
+
     from blkcolo.addresses import Address
     from blkcolo.v1.node_pb2 import GroupRole
     from blkcolo.v1.node_pb2_grpc import NodeServiceAsyncStub
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from blkcolo.v1.secondary_pb2 import CheckpointEntry, ReplicaStatus
     from blkcolo.v1.secondary_pb2_grpc import SecondaryServiceAsyncStub
     from blkcolo.v1.types_pb2 import Volume
+    from blkcolo_coordinator.core.watch_plan import WatchPlan
     from blkcolo_coordinator.peers.node_channel import NodeChannel
 
 StopMode = secondary_pb2.StopMode
@@ -30,6 +34,11 @@ _SECONDARY_PREPARE = Joint(
     "secondary_prepare", lambda node: node.secondary.PrepareCheckpoint
 )
 _SECONDARY_DO = Joint("secondary_do", lambda node: node.secondary.DoCheckpoint)
+
+
+def _watch_timeout(seconds: float, timeout: float) -> float:
+    """The deadline of a call that waits; one for many, so that they go together."""
+    return ceil(seconds) + timeout
 
 
 class NodePeer:
@@ -89,14 +98,25 @@ class PrimaryPeer:
         )
         return answer.groups[0]
 
-    async def rest(self, seconds: float) -> ForwardStatus:
-        """The same, when the VM has written or `seconds` have passed."""
-        request = primary_pb2.PrimaryServiceGetStatusRequest(
-            group=self._group, quiet_seconds=seconds
+    def watch(
+        self, plan: WatchPlan, seconds: float
+    ) -> asyncio.Future[primary_pb2.PrimaryServiceGetStatusResponse]:
+        """The same, when there is something to act on or `seconds` have passed."""
+        watch = primary_pb2.ForwardWatch(
+            seconds=seconds,
+            beat_seconds=plan.beat,
+            generation=plan.generation,
+            epoch=plan.epoch,
+            sent_bytes=plan.sent_bytes,
+            written=plan.written,
         )
-        timeout = seconds + self._timeout
-        answer = await call(self._stub.GetStatus, request, timeout, self._peer)
-        return answer.groups[0]
+        request = primary_pb2.PrimaryServiceGetStatusRequest(
+            group=self._group,
+            quiet_seconds=seconds if plan.written else 0.0,  # an older version waits
+            watch=watch,
+        )
+        timeout = _watch_timeout(seconds, self._timeout)
+        return self._channel.begin(_PRIMARY_STATUS, request, timeout, self._peer)
 
     async def start(
         self,
@@ -200,6 +220,23 @@ class SecondaryPeer:
             _SECONDARY_STATUS, request, self._timeout, self._peer
         )
         return answer.groups[0]
+
+    def watch(
+        self, plan: WatchPlan, seconds: float
+    ) -> asyncio.Future[secondary_pb2.SecondaryServiceGetStatusResponse]:
+        """The same, when there is something to act on or `seconds` have passed."""
+        watch = secondary_pb2.ReplicaWatch(
+            seconds=seconds,
+            beat_seconds=plan.beat,
+            generation=plan.generation,
+            buffer_bytes=plan.buffer_bytes,
+            written=plan.written,
+        )
+        request = secondary_pb2.SecondaryServiceGetStatusRequest(
+            group=self._group, watch=watch
+        )
+        timeout = _watch_timeout(seconds, self._timeout)
+        return self._channel.begin(_SECONDARY_STATUS, request, timeout, self._peer)
 
     async def prepare(
         self, epoch: int, generation: int, barrier_seq: int, timeout: float

@@ -129,12 +129,18 @@ class NodeChannel:
         Raises:
             BlkcoloError: what the callee raised, or why it did not answer.
         """
+        return await self.begin(method, request, timeout, peer)
+
+    def begin(
+        self, method: Joint[Q, A], request: Q, timeout: float, peer: str
+    ) -> asyncio.Future[A]:
+        """As `call`; the answer, or the error, comes into what is returned."""
         loop = asyncio.get_running_loop()
         if not self._begun:
             loop.call_soon(self._send)
-        begun = _Begun(method, request, peer, loop.create_future())
+        answer: asyncio.Future[A] = loop.create_future()
+        begun = _Begun(method, request, peer, answer)
         self._begun.setdefault(timeout, []).append(begun)
-        answer: A = await begun.answer
         return answer
 
     def _send(self) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed, Reason, Refused
 from blkcolo.v1 import types_pb2
-from blkcolo_coordinator.core import policy
+from blkcolo_coordinator.core import policy, watch_plan
 from blkcolo_coordinator.core.group_state import GroupState
 from blkcolo_coordinator.core.policy import Observation, Trigger
+from blkcolo_coordinator.core.watch_plan import Known
 from blkcolo_coordinator.runs.checkpoint_run import CheckpointRun, Outcome, Step
 from blkcolo_coordinator.runtime.checkpoint_calls import CheckpointCalls
 
@@ -20,14 +21,12 @@ if TYPE_CHECKING:
     from blkcolo.v1.secondary_pb2 import ReplicaStatus
     from blkcolo.wakeup import Wakeup
     from blkcolo_coordinator.core.headway import Headway
+    from blkcolo_coordinator.core.watch_plan import WatchPlan
     from blkcolo_coordinator.peers.peer_steps import PeerSteps
     from blkcolo_coordinator.runtime.driven_group import DrivenGroup
 
 #: So many checkpoints are shown.
 KEPT = 60
-#: A group that is not written to is looked at so often within its RPO target: before
-#: half of it has passed, which counts as a risk.
-_LOOKS_A_TARGET = 2.5
 
 
 class Taken(NamedTuple):
@@ -40,6 +39,10 @@ class Taken(NamedTuple):
 
 def _replicates(primary: ForwardStatus) -> bool:
     return primary.state == types_pb2.FORWARD_STATE_REPLICATING
+
+
+def _receives(secondary: ReplicaStatus) -> bool:
+    return secondary.state == types_pb2.REPLICA_STATE_RECEIVING
 
 
 class Checkpointer:
@@ -74,7 +77,7 @@ class Checkpointer:
     ) -> None:
         """Takes one if that is due."""
         record = self._group.record
-        self.observe(primary, secondary)
+        self._observe(primary, secondary)
         if record.paused and self._last_at is None:
             self._hold_to_last(primary)
         seen = Observation(
@@ -102,20 +105,41 @@ class Checkpointer:
             self._group.held_to(primary.committed_epoch)
             self._last_at = time.monotonic()
 
-    def observe(
-        self, primary: ForwardStatus, secondary: ReplicaStatus | None = None
-    ) -> bool:
-        """Takes in what the primary said, and maybe the secondary; True: unchanged."""
-        changed = primary.records_in_epoch > 0 or (
-            secondary is not None and secondary.overlay_bytes > 0
-        )
+    def _observe(self, primary: ForwardStatus, secondary: ReplicaStatus) -> None:
+        """Takes in whether anything was written since the last checkpoint."""
+        changed = primary.records_in_epoch > 0 or secondary.overlay_bytes > 0
         committed = primary.HasField("committed_epoch") and (
             primary.committed_epoch + 1 == primary.epoch
         )
         self.unchanged = committed and not changed and _replicates(primary)
         if self.unchanged:
             self._group.recovery_point.nothing_written(time.monotonic())
-        return self.unchanged
+
+    def next_watch(self) -> WatchPlan | None:
+        """What the next look waits for; None where it must not wait."""
+        group = self._group
+        record, (primary, secondary) = group.record, group.sides
+        if (
+            record.state is not GroupState.PROTECTED
+            or self._last_at is None
+            or self._calls.waiting
+            or primary is None
+            or secondary is None
+            or not (_replicates(primary) and _receives(secondary))
+            or {primary.generation, secondary.generation} != {record.generation}
+        ):
+            return None
+        known = Known(
+            time.monotonic(),
+            self._last_at,
+            record.generation,
+            primary.epoch,
+            self.unchanged,
+            record.paused,
+            self._early,
+        )
+        interval = group.settings.poll_interval_seconds
+        return watch_plan.plan(record.policy, known, interval)
 
     def due_in(self) -> float | None:
         """Seconds until the group must be looked at; None where nothing is due.
@@ -125,7 +149,7 @@ class Checkpointer:
         """
         policy = self._group.record.policy
         if self.unchanged:
-            return (policy.rpo_target_seconds / _LOOKS_A_TARGET) or None
+            return watch_plan.quiet_for(policy)
         longest = policy.max_interval_seconds
         if longest <= 0 or self._last_at is None:
             return None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import structlog
 
@@ -17,15 +17,21 @@ from blkcolo_coordinator.core.group_state import ENDED, Event, GroupState, advan
 from blkcolo_coordinator.core.recovery_point import RecoveryPoint
 from blkcolo_coordinator.peers.seen_on_wire import primary_seen, secondary_seen
 from blkcolo_coordinator.record.told_changes import ToldChanges
+from blkcolo_coordinator.runtime.group_watch import NONE
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from blkcolo.v1.primary_pb2 import ForwardStatus
     from blkcolo.v1.secondary_pb2 import ReplicaStatus
     from blkcolo_coordinator.core.group_record import GroupRecord
     from blkcolo_coordinator.peers.pair import Pair
     from blkcolo_coordinator.record.store import Store
     from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
+    from blkcolo_coordinator.runtime.group_watch import Answers
     from blkcolo_coordinator.settings import CoordinatorSettings
+
+S = TypeVar("S")
 
 _log = structlog.get_logger(__name__)
 
@@ -121,13 +127,13 @@ class DrivenGroup:
 
     # Both sides.
 
-    async def ask_both(self) -> list[BlkcoloError]:
-        """Asks both sides at once; returns why one or both did not answer."""
-        answers = await asyncio.gather(
-            self.pair.primary.status(),
-            self.pair.secondary.status(),
-            return_exceptions=True,
-        )
+    async def ask_both(self, known: Answers = NONE) -> list[BlkcoloError]:
+        """Asks both sides at once; returns why one or both did not answer.
+
+        Args:
+            known: answers that are there already.
+        """
+        answers = known if known.complete else await self._asked(known)
         primary, secondary = answers
         self.sides = Sides(
             None if isinstance(primary, BaseException) else primary,
@@ -146,6 +152,19 @@ class DrivenGroup:
         if strangers and not self.ended:
             self._learn_roles()
         return errors
+
+    async def _asked(
+        self, known: Answers
+    ) -> tuple[
+        ForwardStatus | BaseException,
+        ReplicaStatus | BaseException,
+    ]:
+        primary, secondary = await asyncio.gather(
+            _ask(self.pair.primary.status, known.primary),
+            _ask(self.pair.secondary.status, known.secondary),
+            return_exceptions=True,
+        )
+        return primary, secondary
 
     def _tell_sides(self) -> None:
         primary, secondary = self.sides
@@ -231,8 +250,11 @@ class DrivenGroup:
             BlkcoloError: the store refused; the checkpoint exists all the same.
         """
         self._told.look = events.committed(self._told.look)
-        if self.sides.secondary is not None:
-            self.sides.secondary.committed_epoch = epoch  # it has answered so
+        primary, secondary = self.sides
+        if primary is not None:
+            primary.epoch = epoch + 1  # the barrier is in the stream
+        if secondary is not None:
+            secondary.committed_epoch = epoch  # it has answered so
         self.update(
             durable=False,
             committed=epoch,
@@ -250,6 +272,13 @@ class DrivenGroup:
         """
         state = self.after(Event.COMMITTED)
         self.update(durable=False, committed=epoch, state=state)
+
+
+async def _ask(
+    side: Callable[[], Awaitable[S]], known: S | BlkcoloError | None
+) -> S | BlkcoloError:
+    """What is known; otherwise what the side says when it is asked."""
+    return known if known is not None else await side()
 
 
 def _error(answer: object) -> BlkcoloError | None:

@@ -21,9 +21,9 @@ from blkcolo_coordinator.core.policy import Trigger
 from blkcolo_coordinator.core.poll_pace import PollPace
 from blkcolo_coordinator.peers.node_views import FAILED_OVER
 from blkcolo_coordinator.peers.peer_steps import PeerSteps
-from blkcolo_coordinator.runtime import quiet_watch
 from blkcolo_coordinator.runtime.checkpointer import Checkpointer
 from blkcolo_coordinator.runtime.driven_group import DrivenGroup
+from blkcolo_coordinator.runtime.group_watch import NONE, GroupWatch
 from blkcolo_coordinator.runtime.role_changes import RoleChanges
 from blkcolo_coordinator.runtime.starter import Starter
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from blkcolo_coordinator.runtime.checkpointer import Taken
     from blkcolo_coordinator.runtime.counts import CoordinatorMetrics
     from blkcolo_coordinator.runtime.driven_group import Sides
+    from blkcolo_coordinator.runtime.group_watch import Answers
     from blkcolo_coordinator.settings import CoordinatorSettings
 
 _F = types_pb2.ForwardState
@@ -65,6 +66,7 @@ class GroupDriver:
         self._task: asyncio.Task[None] | None = None
         group = self._group = DrivenGroup(record, store, pair, settings, metrics)
         self._pace = PollPace()
+        self._watch = GroupWatch(pair, self._wake)
         self._steps = PeerSteps(pair, settings)
         self._checkpoints = Checkpointer(group, self._steps, self.headway, self._wake)
         self._starter = Starter(group, self.headway, self._checkpoints)
@@ -130,10 +132,11 @@ class GroupDriver:
         return self._checkpoints.last_run
 
     async def _drive(self) -> None:
+        answers, record = NONE, self.record
         while True:
             try:
                 async with self._lock:
-                    await self._tick()
+                    await self._tick(answers, record)
             except BlkcoloError as error:
                 self._checkpoints.lost(error)
             except Exception as error:
@@ -141,21 +144,31 @@ class GroupDriver:
                 text = f"program error: {error!r}"
                 self._checkpoints.lost(BlkcoloError(Reason.INTERNAL, text))
             self.changed.fire()
-            seconds = self._until_next_look()
-            if self._pace.slowest and self._checkpoints.unchanged:
-                await quiet_watch.rest(
-                    self._group.pair.primary,
-                    self._wake,
-                    self._checkpoints.observe,
-                    self._checkpoints.due_in(),
-                )
-            else:
-                await self._wake.wait(seconds)
+            record = self.record
+            answers = await self._until_next_look()
 
-    def _until_next_look(self) -> float:
+    async def _until_next_look(self) -> Answers:
+        """Waits; returns what both sides have said by then.
+
+        The two sides of a group that is protected say when they are to be looked at;
+        one that is not is looked at in every interval.
+        """
+        plan = self._checkpoints.next_watch()
+        if plan is None or not self._watch.can(plan):
+            await self._wake.wait(self._next_in())
+            return NONE
+        now, interval = time.monotonic(), self._group.settings.poll_interval_seconds
+        if await self._wake.wait(self._pace.next(now, interval, object(), None)):
+            return NONE
+        plan, now = self._checkpoints.next_watch(), time.monotonic()
+        if plan is None or plan.until <= now:
+            return NONE
+        return await self._watch.answers(plan, plan.until - now)
+
+    def _next_in(self) -> float:
         """Seconds: every interval, unless the group is protected and quiet."""
         interval = self._group.settings.poll_interval_seconds
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         primary, secondary = self.sides
         protected = self.record.state is GroupState.PROTECTED
         if not protected or primary is None or secondary is None:
@@ -171,9 +184,13 @@ class GroupDriver:
 
     # One look at the group.
 
-    async def _tick(self) -> None:
+    async def _tick(self, answers: Answers, record: GroupRecord) -> None:
+        """Takes in what both sides said while this was the record.
+
+        If it is another one by now, something was done to them since.
+        """
         await self._checkpoints.take_called()
-        await self._ask_both()
+        await self._ask_both(answers if self.record is record else NONE)
         primary, secondary = self.sides
         if self.record.state in ENDED:
             await self._roles.go_on()
@@ -182,8 +199,8 @@ class GroupDriver:
         elif primary is not None and secondary is not None:
             await self._replicate(primary, secondary)
 
-    async def _ask_both(self) -> None:
-        for error in await self._group.ask_both():
+    async def _ask_both(self, answers: Answers = NONE) -> None:
+        for error in await self._group.ask_both(answers):
             if not self._group.ended:
                 self._checkpoints.lost(error)
 
@@ -284,6 +301,7 @@ class GroupDriver:
         async with self._lock:
             self._group.update(durable=True, paused=True)
         self.changed.fire()
+        self._wake.fire()
 
     async def resume(self, *, discard_secondary: bool = False) -> None:
         """Ends a pause, a stop, or the wait for an operator.
@@ -324,3 +342,4 @@ class GroupDriver:
         """Changes when checkpoints are taken."""
         async with self._lock:
             self._group.update(durable=True, policy=new)
+        self._wake.fire()

@@ -22,6 +22,7 @@ from blkcolo_primary.core.resync_plan import ResyncPlan, take_in, wanted
 from blkcolo_primary.core.standing import Standing
 from blkcolo_primary.core.traffic import Traffic
 from blkcolo_primary.core.verification import Verification
+from blkcolo_primary.core.watch import ForwardNow, due
 from blkcolo_primary.core.write_through import WriteThrough
 from blkcolo_primary.record import durable_state
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.files import BlockFile, Folder
     from blkcolo.stream import Mismatch, Welcome
     from blkcolo_primary.core.verification import Finding, VerifyPass
+    from blkcolo_primary.core.watch import ForwardWatch
     from blkcolo_primary.core.window import Window
 
 
@@ -123,6 +125,18 @@ class ForwarderCore:
         """True if it replicates, and nothing was written since the last barrier."""
         stream = self.standing.replicating
         return stream is not None and not stream.outbox.records
+
+    def due(self, watch: ForwardWatch) -> bool:
+        """True if a look that waits for this is to be answered."""
+        stream = self.standing.replicating
+        now = ForwardNow(
+            stream is not None,
+            self.generation,
+            self.epoch,
+            self.traffic.sent_bytes_in_epoch,
+            stream.outbox.records if stream is not None else 0,
+        )
+        return due(watch, now)
 
     def nothing_after(self, epoch: int) -> bool:
         """True if the stream stands, and holds nothing after this epoch's barrier."""

@@ -23,6 +23,7 @@ from blkcolo.errors import (
 )
 from blkcolo.observe.histograms import LatencyHistogram
 from blkcolo.wakeup import Wakeup
+from blkcolo.watch import Watch
 from blkcolo_primary.core.forward_state import ForwardState
 from blkcolo_primary.core.forwarder import ForwarderCore
 from blkcolo_primary.core.window import Window
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.files import BlockFile, Folder
     from blkcolo.storage.volume_growth import VolumeGrowth
     from blkcolo.stream import VolumeId
+    from blkcolo_primary.core.watch import ForwardWatch
     from blkcolo_primary.settings import ForwardSettings
 
 _log = structlog.get_logger(__name__)
@@ -116,6 +118,7 @@ class ForwardGroup:
         )
         if settings.warning:
             _log.warning(settings.warning, group=name)
+        self._watch = Watch(self.changed)
         self._closing = False
         self.stalls = LatencyHistogram()
         self._clearing = IntentClearing(self.core, self.vm_writes)
@@ -153,6 +156,29 @@ class ForwardGroup:
         await self.changed.until(
             lambda: self._closing or not self.core.unchanged, seconds
         )
+        self._check_open()
+
+    async def watch(self, watch: ForwardWatch, seconds: float, beat: float) -> bool:
+        """Waits until there is something to act on; False if the time was over before.
+
+        Args:
+            watch: what that is.
+            seconds: the time; a newer watch ends it as well.
+            beat: so late it may be, in seconds.
+
+        Raises:
+            Unavailable: the service stops.
+        """
+        found = await self._watch.wait(
+            lambda: self._closing or self.core.due(watch),
+            lambda: self.core.unchanged,
+            seconds,
+            beat,
+        )
+        self._check_open()
+        return found
+
+    def _check_open(self) -> None:
         if self._closing:
             raise Unavailable(
                 Reason.STOPPING,
@@ -244,6 +270,7 @@ class ForwardGroup:
         began = perf_counter()
         seq = self.core.prepare(epoch, generation)
         self.work.fire()
+        self.changed.fire()
         self.stalls.observe(perf_counter() - began)
         return seq
 

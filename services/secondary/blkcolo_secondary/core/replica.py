@@ -31,6 +31,7 @@ from blkcolo_secondary.core.stop_plan import (
     stopped_already,
 )
 from blkcolo_secondary.core.survivor import check_demotion, keep_contents, track_from
+from blkcolo_secondary.core.watch import ReplicaNow, due
 from blkcolo_secondary.record.group_journal import GroupJournal
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from blkcolo.stream import VolumeId
     from blkcolo_secondary.buffer.save_and_write import Sync
     from blkcolo_secondary.core.replica_options import ReplicaOptions
+    from blkcolo_secondary.core.watch import ReplicaWatch
 
 
 class Replica:
@@ -132,6 +134,16 @@ class Replica:
     def generation(self) -> int:
         """The newest known generation."""
         return self.journal.state.generation
+
+    def due(self, watch: ReplicaWatch) -> bool:
+        """True if a look that waits for this is to be answered."""
+        now = ReplicaNow(
+            self.state is ReplicaState.RECEIVING,
+            self.generation,
+            self.buffer.buffer_bytes,
+            self.buffer.overlays.bytes_held,
+        )
+        return due(watch, now)
 
     @property
     def shown(self) -> int | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from blkcolo.errors import Reason, Refused, translated
+from blkcolo.errors import Reason, Refused, Unavailable, translated
 from blkcolo.wakeup import Wakeup
+from blkcolo.watch import Watch
 from blkcolo_secondary.core.replica_state import ReplicaState
 from blkcolo_secondary.runtime.flush_run import FlushRun
 from blkcolo_secondary.runtime.layer_check import LayerCheck
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from blkcolo.stream import VolumeId
     from blkcolo_secondary.core.replica import Replica
     from blkcolo_secondary.core.stop_plan import StopMode
+    from blkcolo_secondary.core.watch import ReplicaWatch
 
 
 class ReplicaGroup:
@@ -60,6 +62,8 @@ class ReplicaGroup:
         self.replica = replica
         self.secondary_vm = secondary_vm
         self.changed = Wakeup()
+        self._watch = Watch(self.changed)
+        self._closing = False
         self._growth = growth
         self._slow = slow = SlowWork(replica.group)
         self._removals = removals = Removals(replica, slow)
@@ -89,6 +93,7 @@ class ReplicaGroup:
 
     async def close(self) -> None:
         """Ends all tasks and closes the core."""
+        self.end_watch()
         await self.flush.cancel()
         await self.layer_check.cancel()
         await self.checkpoints.ended()
@@ -96,9 +101,40 @@ class ReplicaGroup:
         self._slow.close()
         self.replica.close()
 
+    async def watch(self, watch: ReplicaWatch, seconds: float, beat: float) -> bool:
+        """Waits until there is something to act on; False if the time was over before.
+
+        Args:
+            watch: what that is.
+            seconds: the time; a newer watch ends it as well.
+            beat: so late it may be, in seconds.
+
+        Raises:
+            Unavailable: the group changes its role, or the service stops.
+        """
+        found = await self._watch.wait(
+            lambda: self._closing or self.replica.due(watch),
+            # The Secondary VM's writes are not told.
+            lambda: not (watch.written and self.secondary_vm),
+            seconds,
+            beat,
+        )
+        if self._closing:
+            raise Unavailable(
+                Reason.STOPPING,
+                f"group {self.replica.group} is no secondary any more, or this service"
+                " stops; ask again",
+            )
+        return found
+
     def sync(self) -> asyncio.Future[None]:
         """Makes disks and overlays durable."""
         return self._slow.on_buffer(self.replica.buffer.sync)
+
+    def end_watch(self) -> None:
+        """Lets a look that waits be answered: there will be nothing to see."""
+        self._closing = True
+        self.changed.fire()
 
     def _layer_damaged(self) -> None:
         if self.replica.failure is not None:
