@@ -168,7 +168,11 @@ class Stack:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", self.grpc[name])) == 0
 
-        wait_until(ready, f"{name} listens", seconds)
+        try:
+            wait_until(ready, f"{name} listens", seconds)
+        except AssertionError:
+            sys.stderr.write(f"{name} so far:\n{self.log(name)}\n")
+            raise
 
     def stop(self, *names: str) -> None:
         for name in names or ("coordinator", "primary", "secondary"):
