@@ -125,7 +125,7 @@ async def test_looks_at_several_groups_are_answered_in_the_same_turn() -> None:
     while not all(each.done() for each in waiting):
         await asyncio.sleep(0.001)
         turn += 1
-    assert max(turns) - min(turns) <= 2, turns
+    assert len(set(turns)) <= 4, "on one beat, or on two: not in twenty turns"
 
 
 @pytest.mark.parametrize("beat", [0.0, -1.0, math.nan])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from math import floor
+from math import ceil, floor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 #: No beat is shorter, in seconds.
 _SHORTEST_BEAT = 0.001
+#: So many moments a beat at which the time of a look can be over: those that began
+#: together end together.
+_TICKS = 4
 
 
 class Watch:
@@ -46,13 +49,15 @@ class Watch:
         Args:
             due: True if there is.
             only_told: True while nothing can come that `changed` does not tell.
-            seconds: the time; it is over as well when a newer look comes.
+            seconds: the time, by a quarter of a beat longer at most; it is over as
+                well when a newer look comes.
             beat: the length of a beat in seconds: so late it may be at most.
         """
         loop = asyncio.get_running_loop()
         # What is no number is the shortest: a caller may ask for anything.
-        deadline = loop.time() + max(0.0, seconds)
         beat = max(_SHORTEST_BEAT, beat)
+        tick = beat / _TICKS
+        deadline = ceil((loop.time() + max(0.0, seconds)) / tick) * tick
         mine = self._begin()
         try:
             while not due():

@@ -260,6 +260,13 @@ def looked(
     return told, found
 
 
+def _if_news(told: Look, **now: str | int) -> Look:
+    """What was told, with what is now; most looks bring nothing new: they cost less."""
+    if all(getattr(told, name) == value for name, value in now.items()):
+        return told
+    return replace(told, **now)  # type: ignore[arg-type] # fields by name
+
+
 def _other_state(
     moment: Moment,
     kind: Kind,
@@ -282,7 +289,8 @@ def _primary(told: Look, moment: Moment, seen: PrimarySeen) -> Told:
         found += _resync(told, moment, seen)
     differs, told = _verify(told, moment, seen)
     resync = seen.state == "resyncing"
-    return replace(told, forward=seen.state, resync=resync), found + differs
+    told = _if_news(told, forward=seen.state, resync=resync)
+    return told, found + differs
 
 
 def _resync(told: Look, moment: Moment, seen: PrimarySeen) -> Iterator[GroupEvent]:
@@ -318,7 +326,7 @@ def _verify(
         found.append(
             GroupEvent(moment, Kind.VERIFY_DIFFERED, text, Reason.CONTENTS_DIFFER)
         )
-    return found, replace(told, verify=seen.verify_number, differing=known)
+    return found, _if_news(told, verify=seen.verify_number, differing=known)
 
 
 def _secondary(told: Look, moment: Moment, seen: SecondarySeen) -> Told:
@@ -335,7 +343,7 @@ def _secondary(told: Look, moment: Moment, seen: SecondarySeen) -> Told:
         if seen.flush_total:
             text += f", {seen.flush_total} bytes"
         found.append(GroupEvent(moment, Kind.FLUSH_ENDED, text))
-    return replace(told, replica=seen.state, flushing=flushing), found
+    return _if_news(told, replica=seen.state, flushing=flushing), found
 
 
 # Failures.
@@ -376,4 +384,4 @@ def not_protected(
 
 def committed(told: Look) -> Look:
     """A checkpoint was committed: the next failure is news."""
-    return replace(told, failure=0, failed=0)
+    return _if_news(told, failure=0, failed=0)

@@ -82,6 +82,7 @@ class Store:
             DataLoss: it is damaged, or of a newer version; names the file.
         """
         self._path = path
+        self._level = ""
         try:
             self._database = sqlite3.connect(path, isolation_level=None)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -223,9 +224,8 @@ class Store:
             int(record.failover_forced),
         )
         marks = ", ".join("?" * len(row))
-        level = "FULL" if durable else "NORMAL"
         with self._writing(events):
-            self._database.execute(f"PRAGMA synchronous={level}")
+            self._synchronous("FULL" if durable else "NORMAL")
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute(
                 f"INSERT OR REPLACE INTO groups VALUES ({marks})",  # noqa: S608 - marks
@@ -236,6 +236,12 @@ class Store:
                 self._database.execute(
                     "INSERT OR REPLACE INTO looks VALUES (?, ?)", (record.name, told)
                 )
+
+    def _synchronous(self, level: str) -> None:
+        """Says what is synced from here on, where that is not in force already."""
+        if level != self._level:
+            self._database.execute(f"PRAGMA synchronous={level}")
+            self._level = level
 
     def delete(self, name: str, events: Sequence[GroupEvent] = ()) -> None:
         """Forgets a group, and tells that.

@@ -157,10 +157,13 @@ class GroupDriver:
         if plan is None or not self._watch.can(plan):
             await self._wake.wait(self._next_in())
             return NONE
-        now, interval = time.monotonic(), self._group.settings.poll_interval_seconds
-        if await self._wake.wait(self._pace.next(now, interval, object(), None)):
+        # The loop's clock is the same for all that go on in one of its turns: so their
+        # calls go together.
+        clock = asyncio.get_running_loop().time
+        interval = self._group.settings.poll_interval_seconds
+        if await self._wake.wait(self._pace.next(clock(), interval, object(), None)):
             return NONE
-        plan, now = self._checkpoints.next_watch(), time.monotonic()
+        plan, now = self._checkpoints.next_watch(), clock()
         if plan is None or plan.until <= now:
             return NONE
         return await self._watch.answers(plan, plan.until - now)
@@ -168,7 +171,7 @@ class GroupDriver:
     def _next_in(self) -> float:
         """Seconds: every interval, unless the group is protected and quiet."""
         interval = self._group.settings.poll_interval_seconds
-        now = time.monotonic()
+        now = asyncio.get_running_loop().time()
         primary, secondary = self.sides
         protected = self.record.state is GroupState.PROTECTED
         if not protected or primary is None or secondary is None:
