@@ -204,7 +204,10 @@ def docs(
             raise ready.NotReadyError(message)
         _refuse_quick(taken, names, quick=quick)
         for path in (
-            each for name in names for each in sorted(taken.glob(f"{name}.*"))
+            each
+            for name in names
+            for each in sorted(taken.glob(f"{name}.*"))
+            if each.suffix in page.KEPT
         ):
             shutil.copy(path, page.RECORDS / path.name)
             print(f"taken: {path}")  # noqa: T201 - for people

@@ -162,5 +162,7 @@ def test_the_docs_take_quick_runs_only_where_that_was_asked_for(
     assert said.startswith("of a quick run: cores; run them again without QUICK=1")
     assert not list(records.iterdir())
     assert page.PAGE.read_text() == text
+    (taken / "cores.log").write_text("what make said")
     assert main(["docs", "--from", str(taken), "--quick=1"]) == 0
+    assert [path.name for path in records.iterdir()] == ["cores.json"]
     assert "**A quick run" in page.PAGE.read_text()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _DOCS = Path(__file__).parents[3] / "docs"
 PAGE = _DOCS / "performance.md"
 RECORDS = _DOCS / "performance"
+#: What a benchmark leaves for the docs: its record, and its plot.
+KEPT = frozenset({".json", ".png"})
 #: The place of the list of commands.
 COMMANDS = "commands"
 _PLACE = re.compile(r"(<!-- figures: (\S+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
