@@ -142,6 +142,8 @@ class RoleRuns:
         if run.error is None:
             self._store.state = self._store.after(Event.DONE)
             self._store.fenced_clean = False
+            if self._store.failover_to is not None:
+                self._store.failover_to = run.leads_to
             self._count("failover" if run.leads_to is not None else "discarded served")
         elif not run.ordered:
             self._store.state = self._store.after(Event.ABORTED)

@@ -170,6 +170,19 @@ def test_failover_that_is_repeated_with_another_checkpoint_is_refused() -> None:
         assert "it holds 3" in str(run.error or "it holds 3")
 
 
+def test_failover_that_goes_on_leads_to_where_another_stop_has_led() -> None:
+    for fenced in (False, True):
+        run = FailoverRun(
+            "vm", force=False, epoch=4, primary_fenced=fenced, ordered=not fenced
+        )
+        run.secondary_answered(6, [], failed_over=True, fenced=True)
+        assert (run.step, run.ordered) == (FailoverStep.FENCE_PRIMARY, True)
+        assert (run.epoch, run.leads_to) == (None, 6)  # the next stop names none
+    first = FailoverRun("vm", force=False, epoch=4)
+    first.secondary_answered(6, [], failed_over=True, fenced=True)
+    assert not first.ordered  # the old roles go on
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_unanswered_fence_needs_force(force: bool) -> None:
     run = FailoverRun("vm", force=force)

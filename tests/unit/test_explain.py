@@ -273,6 +273,15 @@ def test_foreign_contents_and_a_dead_primary_name_the_command_that_mends_them() 
     assert by_name["checkpoint_held"].holds
 
 
+def test_failover_that_is_not_finished_says_why_and_what_goes_on_with_it() -> None:
+    record = GroupRecord("vm1", "a:1", "b:2", state=GroupState.FAILING_OVER)
+    pruned = Refused(Reason.NO_CHECKPOINT, "does not hold checkpoint 2, it holds 6")
+    found = seen(record, Sides(None, None), pruned)
+    by_name = {each.name: each for each in explain(Verb.PROTECT, found)}
+    assert pruned.message in by_name["no_role_change"].sentence
+    assert by_name["no_role_change"].command == "blkcolo failover vm1"
+
+
 def test_words_of_the_failed_over_states_are_those_of_the_wire() -> None:
     names = [
         ReplicaState.Name(each).removeprefix("REPLICA_STATE_").lower()

@@ -36,6 +36,7 @@ class Secondary:
 
     def __init__(self) -> None:
         self.shown = 7
+        self.kept = dict(KEPT)
         self.state = types_pb2.REPLICA_STATE_RECEIVING
         self.stops: list[int | None] = []
 
@@ -45,7 +46,7 @@ class Secondary:
     async def checkpoints(self) -> list[CheckpointEntry]:
         return [
             CheckpointEntry(epoch=epoch, committed_timestamp_seconds=at)
-            for epoch, at in KEPT.items()
+            for epoch, at in self.kept.items()
         ]
 
     async def stop(
@@ -56,6 +57,42 @@ class Secondary:
             raise Unavailable(Reason.PEER_UNREACHABLE, "lost on the way")
         self.shown = epoch or self.shown
         self.state = types_pb2.REPLICA_STATE_FAILED_OVER
+
+
+class Overtaken(Secondary):
+    """Another call reaches it between the look at what it keeps and the first stop."""
+
+    async def stop(
+        self, generation: int, mode: int, timeout: float, epoch: int | None = None
+    ) -> None:
+        if not self.stops:
+            self.overtake()
+        held = list(self.kept)
+        if self.state == types_pb2.REPLICA_STATE_FAILED_OVER:
+            held = [self.shown]
+        self.stops.append(epoch)
+        if epoch is None or epoch in held:
+            self.shown = epoch or self.shown
+            self.state = types_pb2.REPLICA_STATE_FAILED_OVER
+            return
+        raise Refused(Reason.NO_CHECKPOINT, f"does not hold {epoch}, it holds {held}")
+
+    async def checkpoints(self) -> list[CheckpointEntry]:
+        if self.state == types_pb2.REPLICA_STATE_FAILED_OVER:
+            return []
+        return await super().checkpoints()
+
+    def overtake(self) -> None:
+        """The late stop of a switchover: failed over, to the last checkpoint."""
+        self.state = types_pb2.REPLICA_STATE_FAILED_OVER
+
+
+class Pruned(Overtaken):
+    """A late commit prunes what the failover is to lead to."""
+
+    def overtake(self) -> None:
+        self.kept = {6: 600.0, 7: 700.0, 8: 800.0}
+        self.shown = 8
 
 
 class Primary:
@@ -227,5 +264,104 @@ def test_switchover_that_goes_on_stores_the_fence_before_the_secondary_hears_of_
         with pytest.raises(Unavailable):  # the stop is lost on the way
             await roles.go_on()
         assert Store(tmp_path / "store.sqlite").groups()[0].fenced_clean
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("again", [None, 7])
+def test_failover_that_another_stop_overtook_goes_on_from_where_that_led(
+    tmp_path: Path, restart: bool, again: int | None
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        nodes.secondary = Overtaken()
+        group, roles = start(tmp_path, nodes)
+        group.update(durable=True, state=GroupState.SWITCHING_OVER, fenced_clean=True)
+        with pytest.raises(Refused, match=r"does not hold 5, it holds \[7\]"):
+            await roles.failovers.fail_over(force=False, epoch=5)
+        assert group.record.state is GroupState.FAILING_OVER
+        if restart:
+            group, roles = start(tmp_path, nodes)
+        with pytest.raises(Refused, match="it holds 7; name one of these"):
+            await roles.failovers.fail_over(force=False, epoch=5)
+        if again is None:
+            await roles.go_on()
+        await roles.failovers.fail_over(force=False, epoch=again)
+        assert nodes.secondary.shown == 7
+        record = group.record
+        assert (record.state, record.committed) == (GroupState.FAILED_OVER, 7)
+        assert record.failover_to == 7  # it is chosen: the bounds of a cost stay wide
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("again", [None, 6])
+@pytest.mark.parametrize("fenced", [False, True])
+def test_failover_to_a_checkpoint_that_a_late_commit_pruned_leaves_the_old_roles(
+    tmp_path: Path, again: int | None, fenced: bool
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        nodes.secondary = Pruned()
+        group, roles = start(tmp_path, nodes)
+        state = GroupState.SWITCHING_OVER if fenced else GroupState.PROTECTED
+        group.update(durable=True, state=state, fenced_clean=fenced)
+        with pytest.raises(Refused, match=r"does not hold 5, it holds \[6, 7, 8\]"):
+            await roles.failovers.fail_over(force=False, epoch=5)
+        with pytest.raises(Refused, match="it holds 6, 7, 8; name one of these"):
+            await roles.go_on()
+        [stored] = Store(tmp_path / "store.sqlite").groups()
+        assert stored.state is GroupState.UNPROTECTED
+        await roles.failovers.fail_over(force=False, epoch=again)
+        [stored] = Store(tmp_path / "store.sqlite").groups()
+        assert stored.state is GroupState.FAILED_OVER
+        assert nodes.secondary.shown == (again or 8)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("state", [GroupState.SWITCHING_OVER, GroupState.UNPROTECTED])
+def test_checkpoint_that_a_failed_over_secondary_left_is_refused_and_changes_nothing(
+    tmp_path: Path, state: GroupState
+) -> None:
+    async def scenario() -> None:
+        nodes = Nodes()
+        nodes.secondary.state = types_pb2.REPLICA_STATE_FAILED_OVER
+        group, roles = start(tmp_path, nodes)
+        group.update(durable=True, state=state)
+        before = group.record
+        with pytest.raises(Refused, match="it holds 7; name one of these"):
+            await roles.failovers.fail_over(force=False, epoch=5)
+        assert group.record == before
+        assert nodes.secondary.stops == []
+
+    asyncio.run(scenario())
+
+
+def test_caller_of_a_failover_that_ends_elsewhere_is_told_where(
+    tmp_path: Path,
+) -> None:
+    class Silent(Overtaken):
+        """It does not answer the look before the order."""
+
+        looks = 0
+
+        async def status(self) -> ReplicaStatus:
+            self.looks += 1
+            if self.looks == 1:
+                raise Unavailable(Reason.PEER_UNREACHABLE, "no answer")
+            return await super().status()
+
+    async def scenario() -> None:
+        nodes = Nodes()
+        nodes.secondary = Silent()
+        nodes.secondary.overtake()
+        group, roles = start(tmp_path, nodes)
+        group.update(durable=True, state=GroupState.SWITCHING_OVER, fenced_clean=True)
+        with pytest.raises(Refused, match="it holds 7; name one of these"):
+            await roles.failovers.fail_over(force=False, epoch=5)
+        record = group.record
+        assert (record.state, record.committed) == (GroupState.FAILED_OVER, 7)
 
     asyncio.run(scenario())

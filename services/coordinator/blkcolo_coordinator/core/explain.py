@@ -84,6 +84,8 @@ def _no_role_change(f: Facts) -> Seen:
             return Seen(False, text, f"reprotect {f.group}")
         case GroupState.FAILING_OVER:
             text = "a failover was ordered and is not finished"
+            if f.failure_message:
+                text = f"{text}: {f.failure_message}"
             return Seen(False, text, f"failover {f.group}")
         case GroupState.REPROTECTING | GroupState.SWITCHING_OVER:
             text = "the roles are being changed; that goes on by itself"

@@ -29,8 +29,8 @@ class GroupRecord:
             fenced the primary, and nothing is lost. Stored before the secondary hears
             of it.
         failed_over_at: when the last failover ended, as `committed_at`.
-        failover_to: the checkpoint that the last failover was asked to lead to; None:
-            the last committed one.
+        failover_to: the checkpoint that the last failover was asked to lead to; at its
+            end the one that it led to, if one was named; None: the last committed one.
         failover_forced: it goes on without the primary's answer to a fence.
     """
 

@@ -15,6 +15,11 @@ the stored fence says, which is stored before the secondary is called:
                               once: no answer is needed again. The secondary may be
                               failed over: without its answer the old roles cannot go
                               on, so the run goes on until there is one
+
+A secondary that is failed over leads nowhere else. Where another checkpoint is asked
+for, a run that nobody has heard of is refused. One that goes on is too late: a stop
+that was sent before, by the switchover or by an order that named another checkpoint,
+may arrive after the secondary was asked. The run then ends where that stop has led.
 """
 
 from __future__ import annotations
@@ -55,7 +60,8 @@ class FailoverRun:
     Attributes:
         group: its name.
         force: go on without the primary's answer.
-        epoch: the kept checkpoint to lead to; None: the last committed one.
+        epoch: the kept checkpoint to lead to; None: the last committed one, or where
+            another stop has led already.
         step: what is to be done next; None at the end.
         primary_fenced: the primary answered; from the start, if the fence of a
             switchover is stored.
@@ -101,14 +107,17 @@ class FailoverRun:
             discarded: it can give back what it held before it was to be a copy.
             stopped: a stop has made it do so.
         """
-        self.ordered = failed_over
+        goes_on, self.ordered = self.ordered, failed_over
         if committed is None and not failed_over and not (discarded and stopped):
             self.fail(self._nothing_to_lead_to(gives_back=discarded))
             return
-        self.leads_to = committed if self.epoch is None else self.epoch
         last = set() if committed is None else {committed}
         choice = last if failed_over else kept
+        if failed_over and goes_on and self.epoch not in choice:
+            self.epoch = None
+        self.leads_to = committed if self.epoch is None else self.epoch
         if self.epoch is not None and self.epoch not in choice:
+            self.ordered = False
             self.fail(not_held(self.group, self.epoch, choice))
         elif failed_over:
             self.step = Step.FENCE_PRIMARY if fenced else Step.RAISE_GENERATION

@@ -7,11 +7,12 @@ process is stored. All of it runs under the driver's lock.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from blkcolo.rpc.errors import failure_from
 from blkcolo.v1 import types_pb2
 from blkcolo_coordinator.core.group_state import Event, GroupState
+from blkcolo_coordinator.peers.node_views import FAILED_OVER
 from blkcolo_coordinator.runs.failover_run import FailoverRun, not_held
 
 if TYPE_CHECKING:
@@ -52,35 +53,49 @@ class Failovers:
         Args:
             force: go on without the primary's answer.
             epoch: a kept checkpoint to lead to; None: the last committed one, or what
-                a failover that is not finished yet was asked for.
+                a failover that is not finished yet was asked for; in any case where
+                the secondary is failed over to already.
 
         Raises:
             BlkcoloError: refused, or not finished yet; calling again goes on.
         """
         group = self._group
         await group.ask_both()
+        self._check_may_lead_to(epoch)
         if group.record.state is GroupState.FAILED_OVER:
-            there = group.sides.secondary
-            if there is not None and epoch not in (None, there.committed_epoch):
-                raise not_held(group.name, epoch, {there.committed_epoch})
             await self._steps.fail_over_secondary(group.record.generation)
             primary = group.sides.primary
             return primary is not None and primary.state == _FENCED
         goes_on = group.record.state is GroupState.FAILING_OVER
+        wanted = epoch
         if not goes_on:
             group.after(Event.FAIL_OVER)  # or raises
         else:  # once it was forced, it stays so
-            epoch = group.record.failover_to if epoch is None else epoch
+            wanted = group.record.failover_to if epoch is None else epoch
             force = force or group.record.failover_forced
         group.update(
             durable=True,
             state=GroupState.FAILING_OVER,
-            failover_to=epoch,
+            failover_to=wanted,
             failover_forced=force,
         )
         run = self._failover(ordered=goes_on)
         await self._fail_over(run)
+        if epoch not in (None, run.leads_to):
+            self._refuse(epoch, run.leads_to)
         return run.primary_fenced
+
+    def _check_may_lead_to(self, epoch: int | None) -> None:
+        """Raises Refused where the secondary is failed over to another checkpoint."""
+        there = self._group.sides.secondary
+        if epoch is None or there is None or there.state not in FAILED_OVER:
+            return
+        shown = there.committed_epoch if there.HasField("committed_epoch") else None
+        if epoch != shown:
+            self._refuse(epoch, shown)
+
+    def _refuse(self, epoch: int | None, shown: int | None) -> NoReturn:
+        raise not_held(self._group.name, epoch, set() if shown is None else {shown})
 
     def _failover(self, *, ordered: bool) -> FailoverRun:
         record = self._group.record
@@ -114,16 +129,19 @@ class Failovers:
             group.failure = run.error
             raise run.error
         group.failure = None
+        asked = group.record.failover_to
         group.update(
             durable=True,
             state=group.after(Event.DONE),
+            failover_to=None if asked is None else run.leads_to,
             fenced_clean=False,
             failed_over_at=time.time(),
             committed=run.leads_to,
             committed_at=run.committed_at or group.record.committed_at,
         )
         await group.ask_both()
-        log.warning("failed over", generation=group.record.generation)
+        generation = group.record.generation
+        log.warning("failed over", generation=generation, to=run.leads_to, asked=asked)
 
     def _raise_generation(self, run: FailoverRun) -> int:
         """Stores it, with the age of the checkpoint: later nobody knows that any more.
