@@ -70,8 +70,8 @@ class CoordinatorSettings(ServiceSettings):
     """How late a trigger is seen at most. The two sides of a protected group look for
     one twice in it, and say when it is there; any other group is asked so often."""
     call_timeout_seconds: float = Field(5.0, gt=0)
-    """Deadline of a call to a primary or secondary. A side that hangs is noticed by then,
-    up to 2 seconds later where it was asked to wait for something to do."""
+    """Deadline of a call to a primary or secondary. A side that hangs is noticed by
+    then, up to 2 seconds later where it was asked to wait for something to do."""
     prepare_timeout_seconds: float = Field(10.0, gt=0)
     """Deadline of the secondary's prepare: the time it has to catch up."""
     hold_seconds: float = Field(15.0, gt=0, le=60)
