@@ -14,12 +14,25 @@ if TYPE_CHECKING:
 
 #: Less than this part of the mean over all points is no growth,
 _FLAT = 0.1
-#: nor is what the line explains less of the differences than this part.
-_EXPLAINED = 0.5
+#: nor is what a line of so many points seems to explain by chance, once in twenty
+#: times: the critical values of the correlation (Fisher and Yates, table VII).
+_BY_CHANCE = {
+    3: 0.997,
+    4: 0.950,
+    5: 0.878,
+    6: 0.811,
+    7: 0.754,
+    8: 0.707,
+    9: 0.666,
+    10: 0.632,
+}
 #: A line that explains as much needs no knee.
 _STRAIGHT = 0.98
-#: A knee takes two numbers more, so there must be many points.
+#: A knee takes two numbers more, so there must be many points,
 _FOR_A_KNEE = 7
+#: and it must leave less unexplained than this part of what the line leaves. Of eight
+#: points of noise one set in twenty does.
+_LEFT_BY_A_KNEE = 0.1
 
 
 class Law(NamedTuple):
@@ -65,15 +78,18 @@ def law(points: Sequence[tuple[float, float]]) -> Law:
     """The simplest of the three that the points bear.
 
     Args:
-        points: at least two, of different x.
+        points: at least three, each of another x.
     """
     x, y = zip(*sorted(points), strict=True)
     line = _line(x, y)
+    if max(y) - min(y) < _FLAT * mean(y):
+        return Law(mean(y), 0, None, 0, 0, min(y), max(y))
     if line.explained < _STRAIGHT and len(points) >= _FOR_A_KNEE:
-        line = max(
-            (_with_knee(x, y, at) for at in x[1:-1]), key=lambda each: each.explained
-        )
-    if line.explained < _EXPLAINED or line.high - line.low < _FLAT * mean(y):
+        knees = (_with_knee(x, y, at) for at in x[1:-1])
+        best = max(knees, key=lambda each: each.explained)
+        if 1 - best.explained < _LEFT_BY_A_KNEE * (1 - line.explained):
+            return best
+    if line.explained < _BY_CHANCE.get(len(points), _BY_CHANCE[10]) ** 2:
         return Law(mean(y), 0, None, 0, 0, min(y), max(y))
     return line
 
