@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from blkcolo.storage.records import HEADER_SIZE, MAGIC
 from blkcolo_coordinator.core.group_state import ENDED
 from blkcolo_secondary.core.stop_plan import StopMode
-from tests.sim.calls import COORDINATOR
+from tests.sim.calls import COORDINATOR, DEADLINE
 from tests.sim.network import ignore
 
 if TYPE_CHECKING:
@@ -75,6 +75,16 @@ class Faults:
         """The same, while a call is under way: it may be done, and not answered."""
         soon = self._rng.uniform(0.0, 0.01)
         self._world.clock.after(soon, lambda: self.lonely(name))
+
+    def late(self, name: str, call: _Call) -> bool:
+        """True if a call is lost on the way until its caller has given it up."""
+        world, rng = self._world, self._rng
+        if world.quiet or rng.random() > 0.25:
+            return False
+        arrives = DEADLINE + rng.uniform(0.0, 0.15)
+        again = lambda: world.call(name, call, ignore, 1.0, "rival")  # noqa: E731 - one line
+        world.clock.after(arrives, again)
+        return True
 
     def _rival(self) -> None:
         """A call in an older generation, or of an old epoch in the current one.

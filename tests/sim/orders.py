@@ -48,22 +48,26 @@ class Orders:
     def _order(self, order: Order) -> None:
         self._world.store.orders.append(order)
 
-    def _fail_over(self) -> None:
-        """With force where the primary seems to be dead."""
-        world, older = self._world, self._rng.random() < 0.4
+    def _fail_over(self, older: float = 0.4) -> None:
+        """With force where the primary seems to be dead; how often to an older one."""
+        world, to_older = self._world, self._rng.random() < older
         if world.scenario.changes_roles and self._rng.random() < 0.3:
             world.sever(COORDINATOR, world.primary, self._rng.uniform(0.5, 2.0))
         force = not world.lives(world.primary)
         if not world.network.reaches(COORDINATOR, world.primary):
             force = True
-        self._order(lambda c: c.roles.order_failover(force=force, older=older))
+        self._order(lambda c: c.roles.order_failover(force=force, older=to_older))
 
     def switchover_failed(self) -> None:
         """It failed behind the fence, and nobody waits for it to go on by itself."""
         world, rng = self._world, self._rng
-        if not world.quiet and rng.random() < 0.5:
+        if world.quiet:
+            return
+        kind = rng.random()
+        if kind < 0.4:
             world.sever(COORDINATOR, world.secondary, rng.uniform(0.5, 2.0))
-            self._fail_over()
+        if kind < 0.8:
+            self._fail_over(older=0.7)
 
     def _change_roles(self) -> None:
         world, rng = self._world, self._rng

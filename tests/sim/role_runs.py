@@ -285,11 +285,21 @@ class RoleRuns:
                 if not store.fenced_clean:
                     store.fenced_clean = True
                     self._stored()
-                self._world.faults.lonely_soon(store.secondary)
-                calls.secondary(
-                    lambda node, answer: node.fail_over(generation, None, answer),
-                    self._then(run, lambda: self._stopped(run), on),
-                )
+                self._stop_secondary(run, generation)
+
+    def _stop_secondary(self, run: SwitchoverRun, generation: int) -> None:
+        faults, secondary = self._world.faults, self._store.secondary
+
+        def stop(node: Any, answer: Callable[[Any], None]) -> None:
+            node.receiving().fail_over(generation, None, answer)
+
+        faults.lonely_soon(secondary)
+        late = faults.late(secondary, stop)
+        self._calls.host(
+            secondary,
+            (lambda _node, _answer: None) if late else stop,
+            self._then(run, lambda: self._stopped(run), lambda: self._switch_over(run)),
+        )
 
     def _last_checkpoint(self, run: SwitchoverRun, status: Any) -> None:
         if isinstance(status, BlkcoloError):

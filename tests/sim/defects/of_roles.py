@@ -117,4 +117,10 @@ OF_ROLES = (
         "        self.ordered = self.ordered or self.primary_fenced\n",
         "        pass\n",
     ),
+    Defect(
+        "failover that another stop has overtaken waits for its checkpoint",
+        _C + "runs.failover_run",
+        "            self.epoch = None\n",
+        "            pass\n",
+    ),
 )
