@@ -5,6 +5,7 @@ At once: long before the time that the look may take, which is a minute here.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -142,12 +143,28 @@ def test_a_look_without_a_watch_says_nothing_of_one(stack: Stack) -> None:
 
 
 def test_a_newer_look_takes_the_place_of_an_older_one(stack: Stack) -> None:
-    looks = [ask(stack.primary, forward_watch(stack)) for _ in range(3)]
-    newest = ask(stack.primary, forward_watch(stack, sent_bytes=1 << 60))
-    done = [look for look in looks if not answer(look).due]
-    assert len(done) == 3
-    assert not newest.done()
-    newest.cancel()
+    """It is told to look again: nothing is watched for it any more."""
+    for stub, watch in (
+        (stack.primary, forward_watch),
+        (stack.secondary, replica_watch),
+    ):
+        looks = [ask(stub, watch(stack)) for _ in range(3)]
+        newest = ask(stub, watch(stack, seconds=LONG + 1))
+        assert all(answer(look).due for look in looks)
+        assert not newest.done()
+        newest.cancel()
+
+
+@pytest.mark.parametrize("beat", [100.0, math.inf])
+def test_no_look_is_held_for_longer_than_its_caller_waits_whatever_its_beat(
+    stack: Stack, beat: float
+) -> None:
+    for stub, watch in (
+        (stack.primary, forward_watch),
+        (stack.secondary, replica_watch),
+    ):
+        request = watch(stack, seconds=math.inf, beat_seconds=beat)
+        assert not stub.GetStatus(request, timeout=1.0).due
 
 
 def test_a_look_that_is_held_holds_up_none_that_came_with_it(stack: Stack) -> None:

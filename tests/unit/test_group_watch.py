@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -84,7 +86,7 @@ async def test_two_sides_whose_time_is_over_are_the_look(group: Watched) -> None
     await turns()
     assert not waiting.done(), "the other one answers at about the same time"
     group.primary.asked[0].set_result(forward(due=False))
-    assert await waiting == (FORWARD, REPLICA)
+    assert (await waiting)[:2] == (FORWARD, REPLICA)
 
 
 async def test_the_first_that_has_something_ends_the_wait_for_the_other(
@@ -92,11 +94,11 @@ async def test_the_first_that_has_something_ends_the_wait_for_the_other(
 ) -> None:
     waiting = await group.begin()
     group.primary.asked[0].set_result(forward(due=True))
-    assert await waiting == (FORWARD, None)
+    assert (await waiting)[:2] == (FORWARD, None)
     assert group.secondary.asked[0].cancelled()
     waiting = await group.begin()
     group.secondary.asked[1].set_result(replica(due=True))
-    assert await waiting == (None, REPLICA)
+    assert (await waiting)[:2] == (None, REPLICA)
     assert group.primary.asked[1].cancelled()
 
 
@@ -105,6 +107,44 @@ async def test_whoever_wants_something_of_the_group_ends_it(group: Watched) -> N
     group.wake.fire()
     assert await waiting == NONE
     assert all(each.cancelled() for each in group.asked())
+
+
+@pytest.mark.parametrize("first", ["primary", "secondary"])
+async def test_whoever_comes_together_with_the_end_of_a_sides_time_ends_it_too(
+    group: Watched, first: str
+) -> None:
+    waiting = await group.begin()
+    told = forward(due=False) if first == "primary" else replica(due=False)
+    getattr(group, first).asked[0].set_result(told)
+    await asyncio.sleep(0)
+    group.wake.fire()
+    assert await asyncio.wait_for(waiting, 20) == NONE
+
+
+async def test_answers_that_come_together_with_somebody_are_taken(
+    group: Watched,
+) -> None:
+    waiting = await group.begin()
+    group.wake.fire()
+    group.primary.asked[0].set_result(forward(due=True))
+    assert await waiting in (NONE, (FORWARD, None, ANY))
+    waiting = await group.begin()
+    group.primary.asked[1].set_result(forward(due=True))
+    await asyncio.sleep(0)
+    group.wake.fire()
+    assert (await waiting)[:2] == (FORWARD, None)
+
+
+async def test_answers_are_as_old_as_the_first_of_them(group: Watched) -> None:
+    """The other side may hang meanwhile, until the call's deadline."""
+    waiting = await group.begin()
+    group.primary.asked[0].set_result(forward(due=False))
+    await turns()
+    heard = time.monotonic()
+    group.secondary.asked[0].set_exception(DeadlineMissed(Reason.DEADLINE, "silence"))
+    at = (await waiting).at
+    assert at is not None
+    assert at <= heard
 
 
 async def test_one_that_is_cancelled_leaves_no_call_and_no_wait(group: Watched) -> None:
@@ -128,7 +168,7 @@ async def test_silence_is_an_answer_and_any_other_failure_is_for_a_look_to_find_
 ) -> None:
     waiting = await group.begin()
     group.secondary.asked[0].set_exception(error)
-    assert await waiting == (None, error if known else None)
+    assert (await waiting)[:2] == (None, error if known else None)
 
 
 @pytest.mark.parametrize("older", ["primary", "secondary", "both"])
@@ -146,7 +186,7 @@ async def test_an_older_node_is_not_asked_again_but_for_a_quiet_group_its_primar
     waiting = await group.begin(QUIET)
     assert len(group.secondary.asked) == 1
     group.primary.asked[1].set_result(forward(due=None))
-    assert await waiting == (FORWARD, None)
+    assert (await waiting)[:2] == (FORWARD, None)
 
 
 class OlderSide:
@@ -155,9 +195,11 @@ class OlderSide:
     def __init__(self, status: Any, answer: Any) -> None:
         self.status_now, self._answer = status, answer
         self.looks = 0
+        self.looked_at = 0.0
 
     async def status(self) -> Any:
         self.looks += 1
+        self.looked_at = time.monotonic()
         return self.status_now
 
     def watch(self, _: WatchPlan, __: float) -> asyncio.Future[Any]:
@@ -221,3 +263,20 @@ async def test_a_group_on_older_nodes_is_looked_at_in_every_interval_as_before(
         await until(lambda before=before: (driver.record.committed or 0) > before)
         assert driver.record.trigger_name == "sent_bytes"
         primary.status_now.sent_bytes_in_epoch = 0
+
+
+async def test_the_recovery_point_is_no_younger_than_the_look_at_the_primary(
+    older: tuple[GroupDriver, OlderSide], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver, primary = older
+    await until(lambda: driver.record.state is GroupState.PROTECTED)
+    younger: list[float] = []
+
+    def nothing_written(steady: float) -> None:
+        younger.append(steady - primary.looked_at)
+
+    point = driver._group.recovery_point
+    monkeypatch.setattr(point, "nothing_written", nothing_written)
+    primary.status_now.committed_epoch = primary.status_now.epoch - 1
+    await until(lambda: len(younger) > 3)
+    assert younger[-1] <= 0

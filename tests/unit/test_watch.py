@@ -6,9 +6,11 @@ import asyncio
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from blkcolo.wakeup import Wakeup
-from blkcolo.watch import Watch
+from blkcolo.watch import Terms, Watch
 
 BEAT = 0.02
 LONG = 60.0
@@ -24,13 +26,21 @@ class Group:
         self.told = True
         self.asked = 0
 
-    def look(self, seconds: float = LONG, beat: float = BEAT) -> asyncio.Task[bool]:
+    def look(
+        self, seconds: float = LONG, left: float = LONG, beat: float = BEAT
+    ) -> asyncio.Task[bool]:
         def due() -> bool:
             self.asked += 1
             return self.due
 
-        waits = self.watch.wait(due, lambda: self.told, seconds, beat)
+        terms = Terms(seconds, left, beat)
+        waits = self.watch.wait(due, lambda: self.told, terms)
         return asyncio.create_task(waits)
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -77,22 +87,43 @@ async def test_a_thousand_writes_in_a_beat_cost_one_look(group: Group) -> None:
     for _ in range(1000):
         group.changed.fire()
         await asyncio.sleep(0)
-    assert group.asked == 1
+    assert group.asked <= 2, "a beat may have ended meanwhile"
     look.cancel()
     await asyncio.wait([look])
 
 
-async def test_a_newer_look_ends_the_one_before_it_and_no_other(group: Group) -> None:
-    looks = [group.look()]
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_newer_look_ends_the_one_before_it_at_once_and_no_other(
+    group: Group, told: bool
+) -> None:
+    """Before its beat; and not as one whose time is over: nobody watches for it now."""
+    group.told = told
+    looks = [group.look(beat=LONG)]
     for _ in range(10):
-        await asyncio.sleep(0)
-        looks.append(group.look())
+        await turns()
+        looks.append(group.look(beat=LONG))
+        await turns()
         older, newest = looks[-2:]
-        assert await asyncio.wait_for(older, LONG / 2) is False
+        assert older.done()
+        assert older.result() is True
         assert not newest.done()
     group.due = True
     group.changed.fire()
     assert await asyncio.wait_for(looks[-1], LONG / 2) is True
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_the_end_of_all_looks_is_told_at_once(group: Group, told: bool) -> None:
+    group.told = told
+    look = group.look(beat=LONG)
+    await turns()
+    group.changed.fire()  # it waits for the end of a beat by now, in either case
+    await turns()
+    group.watch.end()
+    await turns()
+    assert look.done()
+    assert look.result() is True
+    group.watch.end()  # none is there
 
 
 async def test_one_whose_caller_is_gone_leaves_nothing_behind(group: Group) -> None:
@@ -110,28 +141,63 @@ async def test_one_whose_caller_is_gone_leaves_nothing_behind(group: Group) -> N
 async def test_looks_at_several_groups_are_answered_in_the_same_turn() -> None:
     """However far apart their groups changed: so the answers share a message."""
     groups = [Group() for _ in range(20)]
-    turns: list[int] = []
-    turn = 0
+    changed: list[Group] = []
+    known: set[int] = set()
+    beat = 0.5
 
     async def noted(look: asyncio.Task[bool]) -> None:
         await look
-        turns.append(turn)
+        known.add(len(changed))
 
-    waiting = [asyncio.create_task(noted(each.look(beat=0.2))) for each in groups]
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    waiting = [asyncio.create_task(noted(each.look(beat=beat))) for each in groups]
     for each in groups:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.005)
+        changed.append(each)
         each.due = True
         each.changed.fire()
-    while not all(each.done() for each in waiting):
-        await asyncio.sleep(0.001)
-        turn += 1
-    assert len(set(turns)) <= 4, "on one beat, or on two: not in twenty turns"
+    await asyncio.wait(waiting)
+    assert len(known) <= 2 + (clock() - began) / beat, "one set of answers a beat"
 
 
-@pytest.mark.parametrize("beat", [0.0, -1.0, math.nan])
-async def test_a_beat_that_is_none_is_a_short_one(group: Group, beat: float) -> None:
-    group.told = False
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("beat", [0.0, -1.0, math.nan, math.inf, 1e308])
+async def test_whatever_the_beat_a_look_ends_with_its_time_or_sooner(
+    group: Group, beat: float, told: bool
+) -> None:
+    group.told = told
+    look = group.look(seconds=0.01, left=0.01, beat=beat)
+    assert await asyncio.wait_for(look, LONG / 2) is False
     look = group.look(beat=beat)
     await asyncio.sleep(0)
     group.due = True
+    group.changed.fire()
     assert await asyncio.wait_for(look, LONG / 2) is True
+
+
+anything = st.floats(allow_nan=True, allow_infinity=True)
+
+
+@given(st.floats(0, 1e6), anything, st.floats(0, 3600), anything)
+def test_no_look_is_held_longer_than_its_caller_waits(
+    now: float, seconds: float, left: float, beat: float
+) -> None:
+    over_at = Terms(seconds, left, beat).over_at(now)
+    assert now <= over_at <= now + left
+
+
+@given(st.floats(0, 1e6), st.floats(0, 60), st.floats(0, 60))
+def test_the_time_is_rounded_up_by_a_quarter_of_a_beat_at_most(
+    now: float, seconds: float, beat: float
+) -> None:
+    terms = Terms(seconds, LONG * 2, beat)
+    tick = terms.beat_held / 4
+    over_at = terms.over_at(now)
+    assert -1e-6 <= over_at - (now + seconds) <= tick + 1e-6
+    assert over_at / tick == pytest.approx(round(over_at / tick))
+
+
+def test_looks_that_began_together_end_together() -> None:
+    ends = {Terms(1.0, LONG, 0.4).over_at(50.01 + part / 1000) for part in range(80)}
+    assert len(ends) == 1

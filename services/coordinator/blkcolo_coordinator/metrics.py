@@ -76,8 +76,8 @@ _GAUGES = {
     "committed_timestamp_seconds": "When it was committed.",
     "losses_since_commit": "Streams lost since the last commit; 3 or more: no headway.",
     "rpo_seconds": "Age of what is safe: lost if the primary died now.",
-    "rpo_bytes": "What the VM wrote since, by the last look, which is a second old at"
-    " most; no sample if the primary does not answer.",
+    "rpo_bytes": "What the VM wrote since, by the last look: about 2 seconds old at"
+    " most, and older while a side hangs; no sample if the primary does not answer.",
     "rpo_target_seconds": "The age that must not be exceeded; 0: none.",
 }
 

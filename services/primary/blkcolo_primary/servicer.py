@@ -10,6 +10,7 @@ from blkcolo.rpc.context import time_left
 from blkcolo.rpc.stream_on_wire import encode_volume
 from blkcolo.v1 import primary_pb2 as pb
 from blkcolo.v1 import primary_pb2_grpc as rpc
+from blkcolo.watch import Terms
 from blkcolo_primary.core.watch import ForwardWatch
 from blkcolo_primary.status import report, state_message, verify_report
 
@@ -174,4 +175,5 @@ class PrimaryServicer(rpc.PrimaryServiceServicer):
 async def _watch(group: ForwardGroup, asked: pb.ForwardWatch, left: float) -> bool:
     """Waits for what the caller acts on, but no longer than it waits itself."""
     watch = ForwardWatch(asked.generation, asked.epoch, asked.sent_bytes, asked.written)
-    return await group.watch(watch, min(asked.seconds, left), asked.beat_seconds)
+    terms = Terms(asked.seconds, left, asked.beat_seconds)
+    return await group.watch(watch, terms)

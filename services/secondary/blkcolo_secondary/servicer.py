@@ -15,6 +15,7 @@ from blkcolo.stream import Hello
 from blkcolo.v1 import secondary_pb2 as pb
 from blkcolo.v1 import secondary_pb2_grpc as rpc
 from blkcolo.v1 import stream_pb2
+from blkcolo.watch import Terms
 from blkcolo_secondary.core.stop_plan import StopMode
 from blkcolo_secondary.core.watch import ReplicaWatch
 from blkcolo_secondary.status import checkpoint_entries, report, state_message
@@ -159,7 +160,8 @@ class SecondaryServicer(rpc.SecondaryServiceServicer):
 async def _watch(group: ReplicaGroup, asked: pb.ReplicaWatch, left: float) -> bool:
     """Waits for what the caller acts on, but no longer than it waits itself."""
     watch = ReplicaWatch(asked.generation, asked.buffer_bytes, asked.written)
-    return await group.watch(watch, min(asked.seconds, left), asked.beat_seconds)
+    terms = Terms(asked.seconds, left, asked.beat_seconds)
+    return await group.watch(watch, terms)
 
 
 async def _first(requests: AsyncIterator[bytes]) -> bytes | None:

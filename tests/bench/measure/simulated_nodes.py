@@ -20,7 +20,7 @@ from blkcolo.rpc.context import time_left
 from blkcolo.v1 import primary_pb2, secondary_pb2, types_pb2
 from blkcolo.v1.node_pb2_grpc import add_NodeServiceServicer_to_server
 from blkcolo.wakeup import Wakeup
-from blkcolo.watch import Watch
+from blkcolo.watch import Terms, Watch
 from blkcolo_node.many_calls import ManyCalls, OneOfMany
 from blkcolo_node.servicer import NodeServicer
 from blkcolo_primary.core.watch import ForwardNow, ForwardWatch
@@ -115,11 +115,9 @@ class _Group:
 
     async def watched(self, asked: Any, left: float) -> bool:
         """Waits as a real side does."""
-        seconds = min(asked.seconds, left)
+        terms = Terms(asked.seconds, left, asked.beat_seconds)
         due = self._due_on(asked)
-        return await self._watch.wait(
-            due, lambda: not self._written, seconds, asked.beat_seconds
-        )
+        return await self._watch.wait(due, lambda: not self._written, terms)
 
     def _due_on(self, asked: Any) -> Callable[[], bool]:
         status = self.status

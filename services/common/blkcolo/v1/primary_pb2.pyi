@@ -363,7 +363,7 @@ class ForwardWatch(_message.Message):
     """Answer after so many seconds in any case."""
     beat_seconds: _builtins.float
     """What happens is looked at in beats of this length, for all groups at once: so long
-    it may take until it is answered, and so answers share messages.
+    it may take until it is answered, and so answers share messages. One second at most.
     """
     generation: _builtins.int
     """Another generation than this is in force."""
@@ -561,8 +561,8 @@ class PrimaryServiceGetStatusResponse(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     DUE_FIELD_NUMBER: _builtins.int
     due: _builtins.bool
-    """To a watch: true if something came that it is for, false if its time is over, or a
-    newer look has come. Absent: there was none, or it is not known here.
+    """To a watch: false if its time is over; true if something came that it is for, or
+    if a newer look has ended it before. Absent: there was none, or it is not known here.
     """
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___ForwardStatus]:

@@ -113,7 +113,7 @@ class Checkpointer:
         )
         self.unchanged = committed and not changed and _replicates(primary)
         if self.unchanged:
-            self._group.recovery_point.nothing_written(time.monotonic())
+            self._group.recovery_point.nothing_written(self._group.sides_at)
 
     def next_watch(self) -> WatchPlan | None:
         """What the next look waits for; None where it must not wait."""

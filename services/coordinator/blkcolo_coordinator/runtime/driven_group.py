@@ -60,6 +60,8 @@ class DrivenGroup:
         self.settings = settings
         self.metrics = metrics
         self.sides = Sides(None, None)
+        #: Seconds on a clock that never jumps: what they said is no older.
+        self.sides_at = time.monotonic()
         #: Why they are None.
         self.unanswered: tuple[BlkcoloError | None, BlkcoloError | None] = (None, None)
         self.failure: BlkcoloError | None = None
@@ -133,8 +135,9 @@ class DrivenGroup:
         Args:
             known: answers that are there already.
         """
-        answers = known if known.complete else await self._asked(known)
-        primary, secondary = answers
+        at = time.monotonic() if known.at is None else known.at
+        primary, secondary = answers = await self._asked(known)
+        self.sides_at = at
         self.sides = Sides(
             None if isinstance(primary, BaseException) else primary,
             None if isinstance(secondary, BaseException) else secondary,
@@ -159,6 +162,8 @@ class DrivenGroup:
         ForwardStatus | BaseException,
         ReplicaStatus | BaseException,
     ]:
+        if known.primary is not None and known.secondary is not None:
+            return known.primary, known.secondary
         primary, secondary = await asyncio.gather(
             _ask(self.pair.primary.status, known.primary),
             _ask(self.pair.secondary.status, known.secondary),

@@ -11,6 +11,7 @@ every interval then; only while the group is quiet can its primary be waited for
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blkcolo.errors import BlkcoloError, DeadlineMissed
@@ -38,15 +39,17 @@ _PLAIN_SECONDS = 60.0
 
 
 class Answers(NamedTuple):
-    """What both sides said; None of one that is to be asked."""
+    """What both sides said; None of one that is to be asked.
+
+    Attributes:
+        primary: what the primary said.
+        secondary: what the secondary said.
+        at: when the first of them did, in seconds on a clock that never jumps.
+    """
 
     primary: ForwardStatus | BlkcoloError | None = None
     secondary: ReplicaStatus | BlkcoloError | None = None
-
-    @property
-    def complete(self) -> bool:
-        """True if neither is to be asked."""
-        return self.primary is not None and self.secondary is not None
+    at: float | None = None
 
 
 #: Both are to be asked.
@@ -62,11 +65,10 @@ class GroupWatch:
         Args:
             pair: both sides.
             wake: fires when somebody wants something of the group; fired here as well,
-                when a side has answered.
+                when the sides have answered.
         """
         self._pair = pair
         self._wake = wake
-        self._heard = 0
         self._plain_until = 0.0
 
     def can(self, plan: WatchPlan) -> bool:
@@ -82,30 +84,31 @@ class GroupWatch:
         asked: list[Asked] = [self._pair.primary.watch(plan, seconds)]
         if not self._plain:
             asked.append(self._pair.secondary.watch(plan, seconds))
+        heard: list[float] = []
+
+        def on_answer(_: object) -> None:
+            heard.append(time.monotonic())
+            if _ends(asked):
+                self._wake.fire()
+
         for each in asked:
-            each.add_done_callback(self._on_answer)
+            each.add_done_callback(on_answer)
         try:
-            while not _ends(asked):
-                heard = self._heard
-                await self._wake.wait()
-                if heard == self._heard:  # somebody wants something
-                    return NONE
-            return self._take(asked)
+            await self._wake.wait()
+            if not heard or not _ends(asked):  # somebody else fired it
+                return NONE
+            return self._take(asked, heard[0])
         finally:
             for each in asked:
-                each.remove_done_callback(self._on_answer)
+                each.remove_done_callback(on_answer)
                 each.cancel()  # one that is not answered ends with the next look
 
-    def _on_answer(self, _: object) -> None:
-        self._heard += 1
-        self._wake.fire()
-
-    def _take(self, asked: Sequence[Asked]) -> Answers:
+    def _take(self, asked: Sequence[Asked], at: float) -> Answers:
         told = [each.result() for each in asked if _answered(each)]
         if not all(each.HasField("due") for each in told):
             now = asyncio.get_running_loop().time()
             self._plain_until = now + _PLAIN_SECONDS
-        return Answers(*map(_status, asked))
+        return Answers(*map(_status, asked))._replace(at=at)
 
 
 def _ends(asked: Sequence[Asked]) -> bool:

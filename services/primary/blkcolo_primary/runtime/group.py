@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.files import BlockFile, Folder
     from blkcolo.storage.volume_growth import VolumeGrowth
     from blkcolo.stream import VolumeId
+    from blkcolo.watch import Terms
     from blkcolo_primary.core.watch import ForwardWatch
     from blkcolo_primary.settings import ForwardSettings
 
@@ -158,13 +159,12 @@ class ForwardGroup:
         )
         self._check_open()
 
-    async def watch(self, watch: ForwardWatch, seconds: float, beat: float) -> bool:
+    async def watch(self, watch: ForwardWatch, terms: Terms) -> bool:
         """Waits until there is something to act on; False if the time was over before.
 
         Args:
             watch: what that is.
-            seconds: the time; a newer watch ends it as well.
-            beat: so late it may be, in seconds.
+            terms: how long; True as well if a newer watch ended it.
 
         Raises:
             Unavailable: the service stops.
@@ -172,8 +172,7 @@ class ForwardGroup:
         found = await self._watch.wait(
             lambda: self._closing or self.core.due(watch),
             lambda: self.core.unchanged,
-            seconds,
-            beat,
+            terms,
         )
         self._check_open()
         return found
@@ -246,6 +245,7 @@ class ForwardGroup:
         stream = self.core.stream
         self._closing = True
         self.changed.fire()
+        self._watch.end()
         try:
             with suppress(DeadlineMissed):  # what is left is said below
                 await self.streams.drain(drain_timeout)

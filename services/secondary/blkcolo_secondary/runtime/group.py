@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from blkcolo.storage.volume_growth import VolumeGrowth
     from blkcolo.stream import VolumeId
+    from blkcolo.watch import Terms
     from blkcolo_secondary.core.replica import Replica
     from blkcolo_secondary.core.stop_plan import StopMode
     from blkcolo_secondary.core.watch import ReplicaWatch
@@ -101,13 +102,12 @@ class ReplicaGroup:
         self._slow.close()
         self.replica.close()
 
-    async def watch(self, watch: ReplicaWatch, seconds: float, beat: float) -> bool:
+    async def watch(self, watch: ReplicaWatch, terms: Terms) -> bool:
         """Waits until there is something to act on; False if the time was over before.
 
         Args:
             watch: what that is.
-            seconds: the time; a newer watch ends it as well.
-            beat: so late it may be, in seconds.
+            terms: how long; True as well if a newer watch ended it.
 
         Raises:
             Unavailable: the group changes its role, or the service stops.
@@ -116,8 +116,7 @@ class ReplicaGroup:
             lambda: self._closing or self.replica.due(watch),
             # The Secondary VM's writes are not told.
             lambda: not (watch.written and self.secondary_vm),
-            seconds,
-            beat,
+            terms,
         )
         if self._closing:
             raise Unavailable(
@@ -135,6 +134,7 @@ class ReplicaGroup:
         """Lets a look that waits be answered: there will be nothing to see."""
         self._closing = True
         self.changed.fire()
+        self._watch.end()
 
     def _layer_damaged(self) -> None:
         if self.replica.failure is not None:
