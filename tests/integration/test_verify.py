@@ -237,6 +237,67 @@ def test_undo_that_may_hold_a_flipped_byte_ends_the_protection_until_a_checkpoin
         assert stack.image("secondary").read_bytes() == content
 
 
+def kept(stack: Stack) -> list[int]:
+    code, said = blkcolo(stack, "checkpoints", "--json")
+    assert code == 0, said
+    return [int(entry["epoch"]) for entry in json.loads(said)["checkpoints"]]
+
+
+def test_kept_checkpoints_that_may_hold_a_flipped_byte_are_given_up(
+    tmp_path: Path,
+) -> None:
+    keep = "history.keep = 5\n"
+    with running(tmp_path, sizes=(4 * MIB,), secondary_options=keep) as stack:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+            stack.checkpoint()
+            flip_one(stack, 5000)
+            vm.write(4096, bytes(100))  # saves the rest of the block as it is
+            second = stack.checkpoint()
+            code, said = blkcolo(stack, "verify")
+            assert code == 5, said
+            assert min(kept(stack)) == second
+            assert "undo layer in doubt" in stack.log("secondary")
+            # The same in a layer that leads back to the last checkpoint.
+            vm.write(MIB, bytes([1]))
+            third = stack.checkpoint()
+            flip_one(stack, 9000)
+            vm.write(8192, bytes(100))
+            assert "changed by itself" in blkcolo(stack, "verify")[1]
+        wait_until(lambda: min(kept(stack)) > third, "the next checkpoint")
+        stack.wait_state(PROTECTED)
+        content = stack.image("primary").read_bytes()
+        stack.failover()
+        stack.wait_flushed()
+        assert stack.image("secondary").read_bytes() == content
+
+
+def test_overlay_that_copied_a_flipped_byte_is_dropped_before_it_is_trusted(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path, sizes=(4 * MIB,), secondary_vm=True) as stack:
+        with NbdClient(stack.nbd["primary"], "disk0") as vm:
+            vm.write(0, rng(1).randbytes(MIB))
+            committed = stack.checkpoint()
+        content = stack.image("primary").read_bytes()
+        flip_one(stack, 5000)
+        with NbdClient(stack.nbd["secondary"], "disk0") as vm:
+            vm.write(4096, bytes(512))  # copies the rest of the block
+        code, said = blkcolo(stack, "verify")
+        assert code == 1, said
+        assert "the overlay may hold it" in said
+        wait_until(
+            lambda: (
+                stack.group().state == PROTECTED
+                and stack.group().primary.committed_epoch > committed
+            ),
+            "a new checkpoint",
+        )
+        stack.failover()
+        stack.wait_flushed()
+        assert stack.image("secondary").read_bytes() == content
+
+
 def damage_undo(stack: Stack, epoch: int) -> None:
     """Flips a bit of what the epoch's undo layer has saved."""
     path = stack.folder / "secondary" / "groups" / "vm1" / f"undo-{epoch}"
@@ -303,10 +364,7 @@ def test_kept_checkpoints_behind_a_damaged_layer_are_given_up(tmp_path: Path) ->
         assert blkcolo(stack, "verify")[0] == 0
         wait_until(lambda: damaged_layers(stack) == 1, "the damage is found")
         assert stack.group().state == PROTECTED
-        code, said = blkcolo(stack, "checkpoints", "--json")
-        assert code == 0, said
-        kept = [int(entry["epoch"]) for entry in json.loads(said)["checkpoints"]]
-        assert min(kept) == damaged
+        assert min(kept(stack)) == damaged
         stack.failover(epoch=damaged)
         stack.wait_flushed()
         assert stack.image("secondary").read_bytes() == taken[damaged]

@@ -301,20 +301,28 @@ class Replication(RuleBasedStateMachine):
         assert started.findings == []
 
     @precondition(lambda self: self.primary.state is ForwardState.REPLICATING)
-    @rule(volume=volumes, at=fractions, write_at=fractions)
+    @rule(
+        volume=volumes,
+        at=fractions,
+        write_at=fractions,
+        spread=st.sets(st.sampled_from(["layer", "kept layer", "overlay"])),
+    )
     def verify_repairs_what_rotted(
-        self, volume: int, at: float, write_at: float
+        self, volume: int, at: float, write_at: float, spread: set[str]
     ) -> None:
-        """Every checkpoint that holds the block is right again, before any commit."""
+        """Every checkpoint on offer is right again, before any commit if it can be."""
         while self._deliver_one():
             pass
         offset = int(at * SIZES[volume])
         block = offset // BLOCK_SIZE
-        base = -1 if self.replica.shown is None else self.replica.shown
-        saved = self.replica.buffer.layers.saved_above(base, volume)
         self.secondary_disks[volume].content[offset] ^= 0x55
         self.secondary_disks[volume].allocated.add(block)
         self.rotten = volume, block
+        self._spread(volume, block, offset, spread)
+        base = -1 if self.replica.shown is None else self.replica.shown
+        saved = self.replica.buffer.layers.saved_above(base, volume)
+        overlay = self.replica.buffer.overlays[volume]
+        saved += [] if overlay is None else [overlay.blocks]
         started = self.primary.start_verify(scrub=False)
         try:
             while not started.ended:
@@ -326,11 +334,31 @@ class Replication(RuleBasedStateMachine):
             assert any(block in blocks for blocks in saved), "the block was not saved"
             self._lose(error)
             self._reconnect(None)
+            self._checkpoint()
         else:
             assert not any(block in blocks for blocks in saved)
             assert [f.volume for f in started.findings] == [volume]
         self.rotten = None
+        left = [kept.epoch for kept in self.replica.checkpoints.available]
+        self.kept = {epoch: self.kept[epoch] for epoch in left}
         self.check_view()
+
+    def _spread(self, volume: int, block: int, rotten: int, to: set[str]) -> None:
+        """Writes beside the rotten byte let others take the block as it is."""
+        beside = block * BLOCK_SIZE
+        beside += beside == rotten
+        if beside >= min(SIZES[volume], (block + 1) * BLOCK_SIZE):
+            return
+        if "kept layer" in to:
+            self._write(volume, beside, b"k")
+            self._checkpoint()
+        if "layer" in to:
+            self._write(volume, beside, b"l")
+        while self._deliver_one():
+            pass
+        if "overlay" in to and self.view is not None:
+            self.replica.buffer.write(volume, beside, memoryview(b"o"))
+            self.view[volume][beside : beside + 1] = b"o"
 
     def _write(self, volume: int, offset: int, data: bytes) -> None:
         data = data[: SIZES[volume] - offset]

@@ -44,6 +44,15 @@ def test_stream_faults_where_it_leads_back_to_the_last_checkpoint() -> None:
     assert [kept.epoch for kept in replica.checkpoints.available] == epochs
 
 
+def test_commit_that_would_keep_such_a_layer_gives_up_what_rests_on_it() -> None:
+    secondary, epochs, contents = with_four_checkpoints()
+    secondary.replica.checkpoints.layer_damaged(epochs[-1] + 1, DAMAGE)
+    secondary.connect()
+    committed = secondary.commit(contents[0])
+    left = [kept.epoch for kept in secondary.replica.checkpoints.available]
+    assert left == [committed]
+
+
 def test_failover_under_way_keeps_the_layers_that_it_undoes() -> None:
     secondary, epochs, contents = with_four_checkpoints()
     replica = secondary.replica

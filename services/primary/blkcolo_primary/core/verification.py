@@ -2,8 +2,10 @@
 
 What differs is kept for the report and repaired through the stream. Both sides had
 agreed, so what differs has rotted: a repair is told from a write there, and the
-secondary does not save what it overwrites (`buffer.repair` there says why). The first
-checkpoint that is committed after a complete pass is a verified one.
+secondary does not save what it overwrites (`buffer.repair` there says why). Where the
+stream is lost before the repair is applied, the next one's resync sends the block as a
+write, and what rotted is saved like any old content. The first checkpoint that is
+committed after a complete pass is a verified one.
 """
 
 from __future__ import annotations

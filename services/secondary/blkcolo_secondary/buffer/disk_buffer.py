@@ -14,7 +14,8 @@ Invariants, at every instant after the first commit:
   -   a block is in layer e exactly if epoch e overwrote it (or is about to), but for
       those that layers of a lost stream hold for its first epoch (`layer_stack`);
   -   what a layer holds is never overwritten;
-  -   what rotted on the disk gets into no layer by being repaired (`repair`).
+  -   a repair saves nothing, so what rotted gets into no layer by it; what does get
+      into one is told as far as it is seen (`repair`).
 
 Crash cases (the process dies; the page cache survives):
   after the save, before the write   the layer holds what the disk holds: same view
@@ -41,7 +42,7 @@ from blkcolo_secondary.buffer import view
 from blkcolo_secondary.buffer.buffer_files import BufferFiles
 from blkcolo_secondary.buffer.layer_stack import LayerStack
 from blkcolo_secondary.buffer.overlays import Overlays
-from blkcolo_secondary.buffer.repair import repair_steps
+from blkcolo_secondary.buffer.repair import Holders, repair_steps
 from blkcolo_secondary.buffer.save_and_write import (
     STEP_BYTES,
     SaveAndWrite,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from blkcolo.storage.records import Progress
     from blkcolo.stream import Batch, VolumeId
     from blkcolo_secondary.buffer.buffer_files import Discarded
+    from blkcolo_secondary.buffer.repair import Doubt
     from blkcolo_secondary.buffer.undo_layer import UndoLayer
 
 #: Bytes of a step while a commit is awaited: a call takes some turns of the loop.
@@ -201,19 +203,26 @@ class DiskBuffer:
         self.applied_bytes += sum(batch.lengths)
         self.saved_bytes += layer.bytes_held - held if layer is not None else 0
 
-    def repair(self, batch: Batch) -> Iterator[None]:
+    def repair(self, batch: Batch) -> Iterator[Doubt | None]:
         """Puts right what rotted, in steps; saves nothing, and `repair` says why.
 
+        A `Doubt` is to be recorded before the next step, and nothing done in between.
+
         Raises:
-            Exhausted, DataLoss: as `apply`; or all is done, and undo is in doubt.
+            Exhausted, DataLoss: as `apply`; or all is done, and the view is in doubt.
         """
-        above = -1 if self.base is None else self.base
-        saved = [
-            BitMap.union(BitMap(), *self.layers.saved_above(above, volume))
-            for volume in range(len(self.volumes))
-        ]
-        yield from repair_steps(batch, self.disks, self.volumes, saved)
+        yield from repair_steps(batch, self.disks, self.volumes, self._holders)
         self.applied_bytes += sum(batch.lengths)
+
+    def _holders(self, volume: int, blocks: BitMap) -> Holders:
+        first = 0 if self.base is None else self.base + 1
+        end = (self.layers.newest_epoch or 0) + 1
+        overlay, newest = self.overlays[volume], self.layers.newest_with
+        return Holders(
+            newest(volume, blocks, range(first)),
+            newest(volume, blocks, range(first, end)),
+            overlay is not None and overlay.blocks.intersect(blocks),
+        )
 
     def _step_bytes(self, epoch: int) -> int:
         """How much is saved and written before others have their turn.

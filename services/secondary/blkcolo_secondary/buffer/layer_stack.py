@@ -103,6 +103,15 @@ class LayerStack:
         """The blocks of a volume that each of the layers above the epoch holds."""
         return [layer.saved_blocks(volume) for layer in self.above(epoch)]
 
+    def newest_with(self, volume: int, blocks: BitMap, epochs: range) -> int | None:
+        """The newest of these epochs whose layer holds any of a volume's blocks."""
+        for epoch in reversed(self._layers):
+            if epoch in epochs and blocks.intersect(
+                self._layers[epoch].saved_blocks(volume)
+            ):
+                return epoch
+        return None
+
     def saving(self, epoch: int) -> UndoLayer | None:
         """Where an epoch's overwrites are saved; None where they are not."""
         return self._layers.get(epoch) if self._saves(epoch) else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from blkcolo.errors import Reason, Refused
 from blkcolo_secondary.buffer.save_and_write import Sync
+from blkcolo_secondary.core.doubt import distrust, still_doubtful, trusted
 from blkcolo_secondary.core.replica_options import Committed, Prepared
 from blkcolo_secondary.core.replica_state import FLUSHES, TRACKS, ReplicaState
 from blkcolo_secondary.record.group_journal import Checkpoint
@@ -138,7 +139,7 @@ class Checkpoints:
             return Committed(self.committed or 0, 0)
         durable = self._journal.state
         history = prune(
-            (*durable.history, Checkpoint(epoch, now)),
+            (*trusted(durable, epoch), Checkpoint(epoch, now)),
             self._policy,
             now,
             self._buffer.layers.bytes_held,
@@ -152,6 +153,7 @@ class Checkpoints:
             epoch=max(epoch, durable.epoch),
             is_replica=True,
             discarded=False,
+            doubtful=still_doubtful(durable, epoch),
         )
         if durable.discarded:
             self._intent.forget()
@@ -185,26 +187,18 @@ class Checkpoints:
         """An undo layer does not hold what was saved: what rests on it is given up.
 
         Kept checkpoints before it go. Where it leads back to the committed one, a
-        failover would be wrong until the next commit, which drops it: so the stream
-        faults, which ends the protection, and the next one begins with a checkpoint.
+        failover would be wrong until the next commit: so the stream faults, which
+        ends the protection, and the next one begins with a checkpoint.
         Where the layers are being undone, or were, nothing is given up any more.
 
         Raises:
-            BlkcoloError: the journal could not be written: nothing happened.
+            BlkcoloError: the journal could not be written: nothing is given up.
         """
         if self._standing.state in FLUSHES | TRACKS:
             return
-        if self._is_committed(epoch):
-            self._give_up_before(epoch)
-        elif self._reception.stream is not None:
+        if not self._is_committed(epoch) and self._reception.stream is not None:
             self._reception.fault(self._reception.stream, error)
-
-    def _give_up_before(self, epoch: int) -> None:
-        """The kept checkpoints before this one cannot be had any more."""
-        history = self._journal.state.history
-        left = tuple(kept for kept in history if kept.epoch >= epoch)
-        self._journal.update(history=left)
-        self._buffer.layers.drop(lambda e: e <= left[0].epoch)
+        distrust(self._journal, self._buffer, epoch)
 
     def open_reader(self, epoch: int) -> None:
         """A reader of a kept checkpoint comes: it stays until the reader goes."""

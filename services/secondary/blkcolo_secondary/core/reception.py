@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 from blkcolo.errors import BlkcoloError, Reason, Unavailable
 from blkcolo.leaps import check_leap
 from blkcolo.stream import Ack, Hello, Mismatch, Welcome
+from blkcolo_secondary.buffer.repair import Doubt
 from blkcolo_secondary.core.ahead import ahead_of
+from blkcolo_secondary.core.doubt import distrust
 from blkcolo_secondary.core.replica_state import Event, ReplicaState
 from blkcolo_secondary.record.group_journal import Phase
 from blkcolo_secondary.stream.apply_message import Target, message_steps
@@ -133,23 +135,38 @@ class Reception:
 
     def apply(
         self, stream: Receiver, seq: int, message: Request
-    ) -> Iterator[Mismatch | Sync | None]:
+    ) -> Iterator[Mismatch | Sync | Doubt | None]:
         """Applies a received message, in steps.
 
-        A Mismatch is to be answered; a Sync is to be carried out before the next step.
+        A Mismatch is to be answered; a Sync is to be carried out before the next step;
+        a Doubt is recorded, and to be told.
 
         Raises:
             BlkcoloError: the group is FAULTED now; nothing acknowledged is lost.
         """
         self._check_current(stream)
         try:
-            for answer in message_steps(self._target, stream, seq, message):
+            for answer in self._steps(stream, seq, message):
                 yield answer
                 self._check_current(stream)  # a stop may come between two steps
         except BlkcoloError as error:
             self.fault(stream, error)
             raise
         stream.applied = seq
+
+    def _steps(
+        self, stream: Receiver, seq: int, message: Request
+    ) -> Iterator[Mismatch | Sync | Doubt | None]:
+        """Records what is in doubt before its blocks are overwritten; tells it then."""
+        doubts: list[Doubt] = []
+        for answer in message_steps(self._target, stream, seq, message):
+            if isinstance(answer, Doubt):
+                if distrust(self._journal, self._buffer, answer.epoch):
+                    doubts.append(answer)
+                continue
+            yield from doubts
+            doubts.clear()
+            yield answer
 
     def _check_current(self, stream: Receiver) -> None:
         standing = self._standing

@@ -71,6 +71,8 @@ class DurableState:
             once is still on the disk.
         discarded: the layers lead back to contents that a change of roles discarded;
             there is no checkpoint yet.
+        doubtful: the newest undo layer above the committed epoch that may not hold
+            what was there: the commit that keeps it gives up what rests on it.
         is_replica: the disk holds what this group's primary wrote, and may be
             overwritten by it.
     """
@@ -86,6 +88,7 @@ class DurableState:
     incarnation: int = 0
     is_replica: bool = False
     discarded: bool = False
+    doubtful: int | None = None
 
     @property
     def failover_epoch(self) -> int | None:

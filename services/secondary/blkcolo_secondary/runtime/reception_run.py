@@ -13,6 +13,7 @@ import structlog
 
 from blkcolo.errors import BlkcoloError, Reason, Unavailable
 from blkcolo.stream import StreamFailure, Verify
+from blkcolo_secondary.buffer.repair import Doubt
 from blkcolo_secondary.buffer.save_and_write import Sync
 from blkcolo_secondary.runtime.inbox import Inbox
 
@@ -141,6 +142,8 @@ class ReceptionRun:
             for answer in self._core.apply(stream, seq, message):
                 if isinstance(answer, Sync):
                     await self._sync_for(stream, answer)
+                elif isinstance(answer, Doubt):
+                    self._tell(answer)
                 elif answer is not None:
                     yield answer
                 else:
@@ -150,6 +153,11 @@ class ReceptionRun:
                 self._layer_check.start()
             self._changed.fire()
             yield self._core.ack(stream)
+
+    def _tell(self, doubt: Doubt) -> None:
+        group = self._replica.group
+        _log.error("undo layer in doubt", group=group, epoch=doubt.epoch)
+        self._removals.start()
 
     async def _sync_for(self, stream: Receiver, sync: Sync) -> None:
         """What is not durable cannot be acknowledged: the stream is lost."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from blkcolo.stream import Request
     from blkcolo_secondary.buffer.disk_buffer import DiskBuffer
+    from blkcolo_secondary.buffer.repair import Doubt
     from blkcolo_secondary.record.group_journal import GroupJournal
     from blkcolo_secondary.stream.receiver import Receiver
 
@@ -28,8 +29,8 @@ class Target(NamedTuple):
 
 def message_steps(
     target: Target, stream: Receiver, seq: int, message: Request
-) -> Iterator[Mismatch | Sync | None]:
-    """Yields what is to be answered or carried out before the next step.
+) -> Iterator[Mismatch | Sync | Doubt | None]:
+    """Yields what is to be answered, carried out or recorded before the next step.
 
     Raises:
         BlkcoloError: the message is wrong, or the disk refused.
@@ -41,8 +42,10 @@ def message_steps(
                 first, why = message.offsets[0], "the VM writes while they are compared"
                 raise _foreign(target, message.volumes[0], first, why)
             buffer = target.buffer
-            steps = buffer.repair if message.repairs else buffer.apply
-            yield from steps(message)
+            if message.repairs:
+                yield from buffer.repair(message)
+            else:
+                yield from buffer.apply(message)
         case Barrier():
             stream.seal(message, seq)
             target.buffer.seal(message.epoch)
