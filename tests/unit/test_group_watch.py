@@ -6,7 +6,6 @@ import asyncio
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from unittest.mock import ANY
 
 import pytest
 
@@ -119,20 +118,6 @@ async def test_whoever_comes_together_with_the_end_of_a_sides_time_ends_it_too(
     await asyncio.sleep(0)
     group.wake.fire()
     assert await asyncio.wait_for(waiting, 20) == NONE
-
-
-async def test_answers_that_come_together_with_somebody_are_taken(
-    group: Watched,
-) -> None:
-    waiting = await group.begin()
-    group.wake.fire()
-    group.primary.asked[0].set_result(forward(due=True))
-    assert await waiting in (NONE, (FORWARD, None, ANY))
-    waiting = await group.begin()
-    group.primary.asked[1].set_result(forward(due=True))
-    await asyncio.sleep(0)
-    group.wake.fire()
-    assert (await waiting)[:2] == (FORWARD, None)
 
 
 async def test_answers_are_as_old_as_the_first_of_them(group: Watched) -> None:

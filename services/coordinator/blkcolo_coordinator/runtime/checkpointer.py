@@ -115,8 +115,12 @@ class Checkpointer:
         if self.unchanged:
             self._group.recovery_point.nothing_written(self._group.sides_at)
 
-    def next_watch(self) -> WatchPlan | None:
-        """What the next look waits for; None where it must not wait."""
+    def next_watch(self, now: float) -> WatchPlan | None:
+        """What the next look waits for; None where it must not wait.
+
+        Args:
+            now: seconds on a clock that never jumps; the plan's time ends on it.
+        """
         group = self._group
         record, (primary, secondary) = group.record, group.sides
         if (
@@ -130,7 +134,7 @@ class Checkpointer:
         ):
             return None
         known = Known(
-            time.monotonic(),
+            now,
             self._last_at,
             record.generation,
             primary.epoch,

@@ -153,17 +153,18 @@ class GroupDriver:
         The two sides of a group that is protected say when they are to be looked at;
         one that is not is looked at in every interval.
         """
-        plan = self._checkpoints.next_watch()
-        if plan is None or not self._watch.can(plan):
-            await self._wake.wait(self._next_in())
-            return NONE
         # The loop's clock is the same for all that go on in one of its turns: so their
         # calls go together.
         clock = asyncio.get_running_loop().time
+        plan = self._checkpoints.next_watch(clock())
+        if plan is None or not self._watch.can(plan):
+            await self._wake.wait(self._next_in())
+            return NONE
         interval = self._group.settings.poll_interval_seconds
         if await self._wake.wait(self._pace.next(clock(), interval, object(), None)):
             return NONE
-        plan, now = self._checkpoints.next_watch(), clock()
+        now = clock()
+        plan = self._checkpoints.next_watch(now)
         if plan is None or plan.until <= now:
             return NONE
         return await self._watch.answers(plan, plan.until - now)
