@@ -5,8 +5,8 @@ reply. To sleep meanwhile costs more than that: a virtual machine's core that ha
 wakes up by an interrupt. So the loop goes on looking for a moment, as KVM does before
 it halts a vCPU (`halt_poll_ns`) and NVMe drivers do with polled queues. It is done only
 where it paid the last time: the request before came alone, and soon behind the reply
-to another one that was alone. A machine without a free core answers later than that,
-and nothing is polled.
+to another one that was alone. Where no core is free it takes what others want, and is
+better left out: a request that comes late ends it, but not all of them do.
 """
 
 from __future__ import annotations

@@ -343,7 +343,8 @@ class Connection(asyncio.BufferedProtocol):
             answered += count
         self._answered.clear()
         if answered:
-            alone = answered == 1 and self._received.empty and not self._held_up
+            alone = answered == 1 and not self._waiting and self._received.empty
+            alone = alone and not self._held_up
             self._busy_poll.answered(self._pass_began, ended, alone=alone)
 
     def _reply_error(self, session: Session, request: Request, error: int) -> None:

@@ -324,9 +324,16 @@ class GroupDriver:
         return await self._group.pair.secondary.checkpoints()
 
     async def verify(self, number: int, timeout: float) -> VerifyReport:
-        """Has the primary compare both disks; see PrimaryService.Verify."""
+        """Has the primary compare both disks; see PrimaryService.Verify.
+
+        Whoever asks for the status behind the end of a pass sees what it found.
+        """
         primary = self._group.pair.primary
-        return await primary.verify(self.record.generation, number, timeout)
+        report = await primary.verify(self.record.generation, number, timeout)
+        if report.complete or report.HasField("failure"):
+            async with self._lock:
+                await self._ask_both()
+        return report
 
     async def grow(self, volume: str, size: int) -> Volume:
         """Makes a volume larger, the secondary's first; both must answer.
